@@ -1,0 +1,255 @@
+"""Every estimand of a study, by cell, condition and metric, as tidy tables. To add a column, add it to `_row`."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from analysis.estimands import (
+    Mode,
+    attributable_gap_closed_terms,
+    clean_cost,
+    compression,
+    gap_closed_terms,
+    holm,
+    interval,
+    longer_training,
+    p_value,
+    ratio,
+    share_of_score,
+    total,
+)
+from analysis.results import Results, newest_setups
+
+Scores = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
+"""Values (S,) and replicates (S, R) of one network's seeds under one condition."""
+CLEAN = ("", 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retrained:
+    """A retrained cell with its baseline and control, seed by seed."""
+
+    cell: str
+    codec: str
+    ladder: tuple[int, ...]
+    training_levels: tuple[int | None, ...]
+    labels: Mapping[str, Any]
+    """What every row says of the cell: architecture, task, recipe, data set."""
+    primary: str
+    seeds: tuple[int, ...]
+    retrained: tuple[str, ...]
+    baseline: tuple[str, ...]
+    control: tuple[str, ...]
+
+    @property
+    def matched_level(self) -> int | None:
+        """The one level that it was trained at, if there is one."""
+        return self.training_levels[0] if len(self.training_levels) == 1 else None
+
+
+class Study:
+    """Results arranged for contrasts: which trials are whose baseline and control, and their scores."""
+
+    def __init__(self, results: Results) -> None:
+        self.results = results
+        self.trials = newest_setups(results.trials)
+        indexed = results.scores.set_index(["codec", "level", "metric", "trial"]).sort_index()
+        self._values: Mapping[Any, float] = indexed["value"].to_dict()
+        self._replicates: Mapping[Any, npt.NDArray[np.float64]] = indexed["replicates"].to_dict()
+        self._rates: Mapping[Any, float] = indexed["bits_per_pixel"].to_dict()
+        self.modes: Mapping[str, Mode] = dict(zip(results.scores["metric"], results.scores["mode"], strict=True))
+
+    def scores(self, trials: Sequence[str], condition: tuple[str, int], metric: str) -> Scores | None:
+        """Of trials under a condition (codec, level); None where any lacks it."""
+        keys = [(*condition, metric, trial) for trial in trials]
+        if not all(key in self._values for key in keys):
+            return None
+        return np.array([self._values[key] for key in keys]), np.stack([self._replicates[key] for key in keys])
+
+    def bits_per_pixel(self, trial: str, condition: tuple[str, int], metric: str) -> float:
+        """The rate of a condition; NaN for clean."""
+        return float(self._rates.get((*condition, metric, trial), math.nan))
+
+    def metrics(self, trial: str) -> list[str]:
+        """The metrics that a trial was scored by, in their order."""
+        return list(dict.fromkeys(self.results.scores.loc[self.results.scores["trial"] == trial, "metric"]))
+
+    def conditions(self, cell: Retrained) -> list[tuple[str, int]]:
+        """Clean, then the ladder."""
+        return [CLEAN, *((cell.codec, level) for level in cell.ladder)]
+
+    @cached_property
+    def retrained(self) -> list[Retrained]:
+        """Every cell that has a control, with the seeds for which baseline and control are finished too."""
+        known = set(self.results.trials.index)
+        found = []
+        candidates = self.trials[self.trials["control"] != ""]
+        for (name, _), group in candidates.groupby(["cell", "dataset"], sort=False):
+            ordered = group.sort_values("seed")
+            whole = ordered[
+                [
+                    control in known and set(parents) <= known
+                    for control, parents in zip(ordered["control"], ordered["parents"], strict=True)
+                ]
+            ]
+            if whole.empty:
+                continue
+            first = whole.iloc[0]
+            found.append(
+                Retrained(
+                    cell=str(name),
+                    codec=first["codec"],
+                    ladder=tuple(first["ladder"][first["codec"]]),
+                    training_levels=tuple(first["training_levels"]),
+                    labels={label: first[label] for label in ("architecture", "task", "codec", "recipe", "dataset")},
+                    primary=first["metric"],
+                    seeds=tuple(int(seed) for seed in whole["seed"]),
+                    retrained=tuple(whole.index),
+                    baseline=tuple(parents[0] for parents in whole["parents"]),
+                    control=tuple(whole["control"]),
+                )
+            )
+        return found
+
+
+def recovery(study: Study) -> pd.DataFrame:
+    """One row a retrained cell, condition and metric: B, C and R, points, both ratios at both references, clean cost.
+
+    Points and scores are in the metric's own unit, ratios are fractions; NaN where the gap is too small for a ratio, which the
+    columns `..._too_small` say. Intervals are 95 %, of the kind in `interval`. `p_holm` is given for the family: the primary
+    metric of each task over all cells and coded conditions.
+    """
+    rows = []
+    for cell in study.retrained:
+        for metric in study.metrics(cell.retrained[0]):
+            for condition in study.conditions(cell):
+                row = _row(study, cell, metric, condition)
+                if row is not None:
+                    rows.append(row)
+    if not rows:
+        raise ValueError(f"study {study.results.study!r} has no retrained cell whose baseline and control are finished")
+    table = pd.DataFrame(rows)
+    table["p_holm"] = np.nan
+    family = table["primary"] & (table["level"] != 0)
+    for _, members in table[family].groupby("task"):
+        table.loc[members.index, "p_holm"] = holm(members["p"].to_numpy(float))
+    return table
+
+
+def _row(study: Study, cell: Retrained, metric: str, condition: tuple[str, int]) -> dict[str, Any] | None:
+    codec, level = condition
+    mode = study.modes[metric]
+    mildest = (cell.codec, cell.ladder[0])
+    wanted = {
+        "B": (cell.baseline, condition), "C": (cell.control, condition), "R": (cell.retrained, condition),
+        "B_clean": (cell.baseline, CLEAN), "C_clean": (cell.control, CLEAN), "R_clean": (cell.retrained, CLEAN),
+        "B_mildest": (cell.baseline, mildest), "C_mildest": (cell.control, mildest),
+    }  # fmt: skip
+    found = {name: study.scores(trials, at, metric) for name, (trials, at) in wanted.items()}
+    scores = {name: score for name, score in found.items() if score is not None}
+    if len(scores) < len(wanted):
+        return None
+    row: dict[str, Any] = {
+        "cell": cell.cell,
+        **cell.labels,
+        "metric": metric,
+        "primary": metric == cell.primary,
+        "mode": mode,
+        "condition": f"{codec}-{level}" if codec else "clean",
+        "level": level,
+        "bits_per_pixel": study.bits_per_pixel(cell.retrained[0], condition, metric),
+        "seen": (level or None) in cell.training_levels,
+        "matched": level != 0 and level == cell.matched_level,
+        "seeds": len(cell.seeds),
+    }
+    for name, label in (("B", "baseline"), ("C", "continued"), ("R", "retrained")):
+        values = scores[name][0]
+        row[label] = values.mean()
+        row[f"{label}_sd"] = values.std(ddof=1) if len(values) > 1 else math.nan
+    (b, b_rep), (c, c_rep), (r, r_rep) = scores["B"], scores["C"], scores["R"]
+    contrasts = {
+        "total": (total(r, b, mode), total(r_rep, b_rep, mode)),
+        "longer_training": (longer_training(c, b, mode), longer_training(c_rep, b_rep, mode)),
+        "compression": (compression(r, c, mode), compression(r_rep, c_rep, mode)),
+        "clean_cost": tuple(clean_cost(scores["R_clean"][i], scores["C_clean"][i], mode) for i in (0, 1)),
+    }
+    for name, (values, replicates) in contrasts.items():
+        bounds = interval(values, replicates)
+        row |= {
+            name: bounds.value,
+            f"{name}_low": bounds.low,
+            f"{name}_high": bounds.high,
+            f"{name}_sd": values.std(ddof=1) if len(values) > 1 else math.nan,
+        }
+        row["interval"] = bounds.kind
+    row["p"] = p_value(*contrasts["compression"])
+    row["share_of_score"] = float(share_of_score(r.mean(), b.mean(), mode))
+    for reference in ("clean", "mildest"):
+        (b_ref, b_ref_rep), (c_ref, c_ref_rep) = scores[f"B_{reference}"], scores[f"C_{reference}"]
+        terms = {
+            "attributable_gap_closed": (
+                attributable_gap_closed_terms(r, c, c_ref, mode),
+                attributable_gap_closed_terms(r_rep, c_rep, c_ref_rep, mode),
+            ),
+            "gap_closed": (gap_closed_terms(r, b, b_ref, mode), gap_closed_terms(r_rep, b_rep, b_ref_rep, mode)),
+        }
+        for name, (values, replicates) in terms.items():
+            closed = ratio(values, replicates)
+            shown = (math.nan,) * 3 if closed.gap_too_small else (closed.value, closed.low, closed.high)
+            row |= dict(zip((f"{name}_{reference}{suffix}" for suffix in ("", "_low", "_high")), shown, strict=True))
+            row[f"{name}_{reference}_too_small"] = closed.gap_too_small
+    return row
+
+
+def matrix(study: Study) -> pd.DataFrame:
+    """The train x test matrix, long: every finished cell's score under every condition, by metric, with its spread over seeds."""
+    keys = ["cell", "architecture", "task", "recipe", "dataset"]
+    merged = study.results.scores.merge(
+        study.trials[[*keys, "seed", "metric"]].rename(columns={"metric": "primary"}), left_on="trial", right_index=True
+    )
+    merged["primary"] = merged["metric"] == merged["primary"]
+    merged["condition"] = [
+        f"{codec}-{level}" if codec else "clean" for codec, level in zip(merged["codec"], merged["level"], strict=True)
+    ]
+    grouped = merged.groupby([*keys, "metric", "primary", "mode", "condition", "level"], sort=False)["value"]
+    table: pd.DataFrame = grouped.agg(value="mean", sd="std", seeds="size").reset_index()
+    return table
+
+
+def beside_paper(study: Study, paper: pd.DataFrame) -> pd.DataFrame:
+    """The paper's tables beside ours: baseline and matched retraining by level, and the control that the paper lacks.
+
+    One row a metric and level of each architecture whose task and codec the paper measured; the reference is the mildest level,
+    whose row in table B is "not retrained" (there both of its tables hold one figure).
+    """
+    scores = recovery(study)
+    rows = []
+    for (task, codec, metric), printed in paper.groupby(["task", "codec", "metric"], sort=False):
+        figures = printed.pivot_table(index="level", columns="condition", values="value", sort=False)
+        table = str(printed["table"].iloc[0]).rstrip("AB")
+        ours = scores[(scores["task"] == task) & (scores["codec"] == codec) & (scores["metric"] == metric) & (scores["level"] != 0)]
+        for (architecture, dataset), of_one in ours.groupby(["architecture", "dataset"], sort=False):
+            for position, level in enumerate(printed["level"].drop_duplicates()):
+                at = of_one[of_one["level"] == level]
+                matched = at[at["matched"]]
+                if at.empty:
+                    continue
+                known = not matched.empty and position > 0
+                rows.append(
+                    {
+                        "table": table, "metric": metric, "level": level, "architecture": architecture, "dataset": dataset,
+                        "paper_baseline": figures.loc[level, "pretrained"],
+                        "paper_retrained": figures.loc[level, "retrained"] if position else math.nan,
+                        "baseline": at["baseline"].iloc[0],
+                        "continued": at["continued"].iloc[0],
+                        "retrained": matched["retrained"].iloc[0] if known else math.nan,
+                        "retrained_at_this_level": "not retrained" if not position else "yes" if known else "not in this study",
+                    }
+                )  # fmt: skip
+    return pd.DataFrame(rows)

@@ -1,0 +1,151 @@
+"""The report of a study: tables on the terminal, and the same as CSV and JSON files. To add a table, add it to `report`."""
+
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from analysis.paper import paper_tables
+from analysis.recovery import Study, beside_paper, matrix, recovery
+from analysis.results import load, studies
+
+SCHEMA = 1
+SIGNIFICANT = 0.05
+PIPE_WIDTH = 140
+"""Characters of a table where there is no terminal to fit."""
+EMBEDDED_NOTE = "Small-scale results say how the method behaves, not what the published networks score."
+
+
+def report(tracking_uri: str, *, study: str | None, folder: Path, as_json: bool) -> int:
+    """Write and show the tables of one study, or of all that MLflow holds. Raises ValueError where there is none."""
+    names = [study] if study else studies(tracking_uri)
+    if not names:
+        raise ValueError(f"MLflow at {tracking_uri} holds no finished trial: run a study first")
+    found = {}
+    for name in names:
+        arranged = Study(load(tracking_uri, name))
+        tables = {
+            "recovery": recovery(arranged),
+            "matrix": matrix(arranged),
+            "beside_paper": beside_paper(arranged, paper_tables()),
+        }
+        target = folder / name
+        target.mkdir(parents=True, exist_ok=True)
+        for label, table in tables.items():
+            table.to_csv(target / f"{label}.csv", index=False)
+        found[name] = {label: _records(table) for label, table in tables.items()}
+        (target / "report.json").write_text(json.dumps({"schema": SCHEMA, "study": name, **found[name]}, indent=1))
+        if not as_json:
+            console = Console() if sys.stdout.isatty() else Console(width=PIPE_WIDTH)
+            show(console, name, **tables)
+            console.print(f"The whole tables: {target}", highlight=False, soft_wrap=True)
+    if as_json:
+        sys.stdout.write(json.dumps({"schema": SCHEMA, "studies": found}, indent=1) + "\n")
+    return 0
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as plain values; what is not a number is null, which JSON can say."""
+    return [
+        {str(name): None if isinstance(value, float) and not math.isfinite(value) else value for name, value in row.items()}
+        for row in json.loads(table.to_json(orient="records", double_precision=15))
+    ]
+
+
+def show(console: Console, study: str, *, recovery: pd.DataFrame, matrix: pd.DataFrame, beside_paper: pd.DataFrame) -> None:
+    """Print a study: for each architecture matched levels, mixed recipes and the matrix; then the paper's tables beside ours."""
+    primary = recovery[recovery["primary"]]
+    for (architecture, dataset, codec), rows in primary.groupby(["architecture", "dataset", "codec"], sort=False):
+        better = "higher" if rows["mode"].iloc[0] == "max" else "lower"
+        seeds = int(rows["seeds"].max())
+        console.rule(f"{study}: {architecture} on {dataset}, {rows['metric'].iloc[0]} ({better} is better), seeds: {seeds}")
+        matched = rows[rows["matched"]]
+        if not matched.empty:
+            console.print(_estimands(matched, f"{codec}: each level after retraining at that level (matched)"))
+        mixed = rows[~rows["cell"].isin(set(matched["cell"]))]
+        for cell, of_cell in mixed.groupby("cell", sort=False):
+            console.print(_estimands(of_cell, str(cell)))
+        of_architecture = matrix[(matrix["architecture"] == architecture) & (matrix["dataset"] == dataset) & matrix["primary"]]
+        console.print(_matrix(of_architecture))
+        one_seed = " (one seed: what others would give is not known, use --seeds 3)" if seeds == 1 else ""
+        console.print(
+            f"Intervals: 95 %, {rows['interval'].iloc[0]!r}{one_seed}. R - C is what compression in training adds; R - B holds "
+            "longer training too. 'small': the gap is not distinguishable from zero. * Holm-adjusted p < 0.05 over all cells and "
+            f"coded conditions of the task. {EMBEDDED_NOTE}",
+            highlight=False,
+        )
+    if beside_paper.empty:
+        return
+    for (table, architecture, dataset), rows in beside_paper.groupby(["table", "architecture", "dataset"], sort=False):
+        console.print(_paper(rows, f"Table {table} of the paper beside {architecture} on {dataset}: other data, another scale"))
+
+
+def _estimands(rows: pd.DataFrame, title: str) -> Table:
+    table = _table(title, ["level", "bit/px", "baseline B", "continued C", "retrained R", "R - B", "C - B", "R - C [95 %]"])
+    for heading in ("attributable gap closed", "gap closed", "share of score", "clean cost"):
+        table.add_column(heading, justify="right", max_width=12)
+    for _, row in rows.iterrows():
+        star = "*" if row["p_holm"] < SIGNIFICANT else " "
+        table.add_row(
+            "clean" if row["level"] == 0 else str(row["level"]),
+            "" if math.isnan(row["bits_per_pixel"]) else f"{row['bits_per_pixel']:.2f}",
+            *(_spread(row, name) for name in ("baseline", "continued", "retrained")),
+            f"{row['total']:+.3f}",
+            f"{row['longer_training']:+.3f}",
+            f"{row['compression']:+.3f} [{row['compression_low']:+.3f}, {row['compression_high']:+.3f}]{star}",
+            _percent(row, "attributable_gap_closed_clean"),
+            _percent(row, "gap_closed_clean"),
+            f"{row['share_of_score']:.0%}",
+            f"{row['clean_cost']:+.3f}",
+        )
+    return table
+
+
+def _table(title: str, headings: list[str]) -> Table:
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading in {"cell", "metric"} else "right")
+    return table
+
+
+def _spread(row: pd.Series, name: str) -> str:
+    deviation = row[f"{name}_sd"]
+    return f"{row[name]:.3f}" + ("" if math.isnan(deviation) else f" ±{deviation:.3f}")
+
+
+def _percent(row: pd.Series, name: str) -> str:
+    """A ratio; its interval is in the files."""
+    if row["level"] == 0:
+        return ""
+    return "small" if row[f"{name}_too_small"] else f"{row[name]:.0%}"
+
+
+def _matrix(rows: pd.DataFrame) -> Table:
+    """Trained by row, tested by column."""
+    conditions = list(dict.fromkeys(rows["condition"]))
+    table = _table("trained (row) x tested (column)", ["cell", *conditions])
+    for cell, of_cell in rows.groupby("cell", sort=False):
+        values = dict(zip(of_cell["condition"], of_cell["value"], strict=True))
+        table.add_row(str(cell), *(f"{values[condition]:.3f}" if condition in values else "" for condition in conditions))
+    return table
+
+
+def _paper(rows: pd.DataFrame, title: str) -> Table:
+    table = _table(title, ["metric", "level", "paper A", "paper B", "baseline", "continued", "retrained at it"])
+    for _, row in rows.iterrows():
+        table.add_row(
+            str(row["metric"]),
+            str(row["level"]),
+            f"{row['paper_baseline']:.3f}",
+            "not retrained" if math.isnan(row["paper_retrained"]) else f"{row['paper_retrained']:.3f}",
+            f"{row['baseline']:.3f}",
+            f"{row['continued']:.3f}",
+            str(row["retrained_at_this_level"]) if math.isnan(row["retrained"]) else f"{row['retrained']:.3f}",
+        )
+    return table

@@ -1,0 +1,9 @@
+"""What studies vary, as plain Python data. To add a space, write a module with a `Space` and append it to `SPACES`."""
+
+from search_spaces.demo import DEMO
+from search_spaces.paper import PAPER
+from search_spaces.space import Budget, Space
+
+SPACES: dict[str, Space] = {space.name: space for space in (DEMO, PAPER)}
+
+__all__ = ["SPACES", "Budget", "Space"]

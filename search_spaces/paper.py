@@ -1,0 +1,18 @@
+"""`study run paper`: the paper's networks, budgets and ladders (sections III-A to III-E), and the controls that it lacks.
+
+Days on GPUs. The budgets are the paper's own figures; its "epochs" of SegNet are iterations by their size.
+"""
+
+from search_spaces.space import Budget, Space
+
+PAPER = Space(
+    name="paper",
+    summary="the paper's networks, budgets and ladders; GPUs",
+    data={"segmentation": "camvid"},
+    cells=("*/clean/*", "*/jpeg/constant-*", "*/jpeg/uniform"),
+    budgets={"segnet": Budget(iterations=33_000, hyper={"batch_size": 12, "optimiser": "sgd", "lr": 0.1, "momentum": 0.9})},
+    seeds=3,
+    threads=4,
+    workers=4,
+    gpus=1.0,
+)

@@ -1,0 +1,231 @@
+"""The command line: `study VERB`. Errors of use are one line on standard error and exit code 2."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from search_spaces import SPACES
+from study.plan import Plan, find_space, make_plan, space_cells
+from trainables import ARCHITECTURES, CODECS, DATASETS, recipes
+
+SCHEMA = 1
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a verb; 0 complete, 1 incomplete, 2 usage, 130 interrupted."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.verb(options))
+    except ValueError as error:
+        Console(stderr=True).print(f"study: {error}", soft_wrap=True, markup=False, highlight=False)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="study", description="How hard may imagery be compressed, and how much does retraining win back?"
+    )
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+
+    def verb(name: str, act: Any, text: str) -> argparse.ArgumentParser:
+        made = verbs.add_parser(name, help=text, description=text)
+        made.set_defaults(verb=act)
+        made.add_argument("--json", action="store_true", help="JSON on standard output")
+        return made
+
+    def over_cells(made: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        made.add_argument("space", metavar="SPACE", help=f"search space: {', '.join(SPACES)}")
+        made.add_argument("patterns", metavar="PATTERN", nargs="*", help="cells, as in 'segnet/jpeg/*'; default all")
+        made.add_argument(
+            "--data",
+            action="append",
+            default=[],
+            metavar="NAME=PATH|TASK=NAME",
+            help="where a data set lies, or which one a task takes",
+        )
+        made.add_argument("--seeds", type=_count, metavar="N", help="repeat every cell over seeds 0..N-1")
+        return made
+
+    def stored(made: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        made.add_argument("--storage", type=Path, default=Path("runs"), metavar="DIR", help="trials' folders (default: runs)")
+        made.add_argument("--tracking-uri", metavar="URI", help="MLflow (default: sqlite in the storage)")
+        return made
+
+    verb("list", _list, "tasks, architectures, codecs with ladders, recipes, data sets, search spaces")
+    stored(over_cells(verb("plan", _plan, "the dry run: cells, trials, what is done, partial, failed and why, missing")))
+    run = stored(over_cells(verb("run", _run, "train what is missing, score it under every condition, report to MLflow")))
+    run.add_argument("--address", metavar="ADDRESS", help="a running Ray cluster, or auto; default: this machine alone")
+    run.add_argument("--cpus", type=_count, metavar="N", help="processors offered to Ray (default: all)")
+    run.add_argument("--gpus", type=int, metavar="N", help="GPUs offered to Ray (default: all)")
+    report = stored(verb("report", _report, "tables from what MLflow holds, on the terminal and as files"))
+    report.add_argument("space", metavar="SPACE", nargs="?", help="one study; default: every study that MLflow holds")
+    return parser
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not at least 1")
+    return number
+
+
+def _list(options: argparse.Namespace) -> int:
+    listing = {
+        "schema": SCHEMA,
+        "tasks": sorted({architecture.task for architecture in ARCHITECTURES.values()}),
+        "architectures": [
+            {"architecture": name, "task": value.task, "metric": value.metric, "metrics": dict(value.metrics)}
+            for name, value in ARCHITECTURES.items()
+        ],
+        "codecs": [{"codec": name, "ladder": codec.levels} for name, codec in CODECS.items()],
+        "recipes": [
+            {"recipe": recipe.name, "codec": recipe.codec, "parents": recipe.parents, "control": recipe.control}
+            for codec in (None, *CODECS.values())
+            for recipe in recipes(codec)
+        ],
+        "data_sets": [{"data_set": name, "task": value.task, "summary": value.summary} for name, value in DATASETS.items()],
+        "search_spaces": [
+            {
+                "search_space": name,
+                "summary": space.summary,
+                "cells": [cell.name for cell in space_cells(space)],
+                "data": dict(space.data),
+            }
+            for name, space in SPACES.items()
+        ],
+    }
+    if options.json:
+        return _json(listing)
+    console = Console()
+    for heading, rows in listing.items():
+        if heading == "schema":
+            continue
+        console.print(f"[bold]{heading.replace('_', ' ')}[/bold]")
+        for row in rows:  # type: ignore[attr-defined]
+            console.print(f"  {row if isinstance(row, str) else _line(row)}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _line(row: dict[str, Any]) -> str:
+    """The name, then what there is to say of it."""
+    (_, name), *rest = row.items()
+    parts = [f"{key} {' '.join(map(str, value)) if isinstance(value, list | tuple) else value}" for key, value in rest if value]
+    return f"{name}: {'; '.join(parts)}"
+
+
+def _planned(options: argparse.Namespace) -> Plan:
+    return make_plan(
+        find_space(options.space),
+        patterns=options.patterns,
+        seeds=options.seeds,
+        data=options.data,
+        storage=options.storage.resolve(),
+    )
+
+
+def _plan(options: argparse.Namespace) -> int:
+    plan = _planned(options)
+    rows: list[dict[str, Any]] = []
+    for entry in plan.entries:
+        state, trial = plan.state(entry), entry.trial
+        folder = plan.folder(trial) if trial else None
+        failed = folder is not None and state == "failed"
+        rows.append(
+            {
+                "cell": entry.cell.name,
+                "architecture": entry.cell.architecture.name,
+                "task": entry.cell.architecture.task,
+                "codec": entry.cell.recipe.codec,
+                "recipe": entry.cell.recipe.name,
+                "data_set": entry.cell.dataset,
+                "seed": entry.seed,
+                "trial": trial.key if trial else None,
+                "state": state,
+                "epochs": trial.epochs if trial else None,
+                "epochs_done": len(folder.history) if folder else 0,
+                "conditions": [str(condition) for condition in entry.conditions],
+                "parents": [parent.cell.name for parent in entry.parents],
+                "control": entry.control.cell.name if entry.control else None,
+                "reason": folder.read_json("failure.json")["reason"] if failed and folder else plan.no_data.get(entry.cell.dataset),
+            }
+        )
+    if options.json:
+        return _json({"schema": SCHEMA, "search_space": plan.space.name, "storage": str(plan.storage), "trials": rows})
+    console = Console()
+    table = Table(title=f"{plan.space.name}: {plan.space.summary}")
+    for heading in ("cell", "seed", "data set", "epochs", "conditions", "state", "trial"):
+        table.add_column(heading)
+    for row in rows:
+        epochs = "?" if row["epochs"] is None else f"{row['epochs_done']}/{row['epochs']}"
+        table.add_row(
+            row["cell"], str(row["seed"]), row["data_set"], epochs, str(len(row["conditions"])), row["state"], row["trial"] or ""
+        )
+    console.print(table)
+    for reason in sorted(
+        {f"{row['cell']}: {row['reason']}" if row["state"] == "failed" else row["reason"] for row in rows if row["reason"]}
+    ):
+        console.print(reason, soft_wrap=True, markup=False, highlight=False)
+    states = [row["state"] for row in rows]
+    console.print(f"{len(rows)} trials: " + ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states)))
+    return 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    from study.run import Resources, run
+    from study.tracking import default_uri
+
+    plan = _planned(options)
+    console = Console(stderr=options.json)
+    uri = options.tracking_uri or default_uri(plan.storage)
+    resources = Resources(address=options.address, cpus=options.cpus, gpus=options.gpus)
+    outcome = run(plan, tracking_uri=uri, resources=resources, console=console)
+    if options.json:
+        _json(
+            {
+                "schema": SCHEMA,
+                "search_space": plan.space.name,
+                "failed": outcome.failed,
+                "missing": outcome.missing,
+                "tracking": outcome.untracked or "complete",
+            }
+        )
+    for name, reason in outcome.failed.items():
+        console.print(f"failed: {name}: {reason}", soft_wrap=True, markup=False, highlight=False)
+    for name in outcome.missing:
+        console.print(f"missing: {name}", soft_wrap=True, markup=False, highlight=False)
+    if outcome.untracked:
+        console.print(
+            f"{outcome.untracked}; the figures are safe in {plan.storage}, run the same command again to repair", soft_wrap=True
+        )
+    if outcome.exit_code:
+        console.print("incomplete: the same command continues where this one ended", highlight=False)
+    else:
+        console.print(f"complete: {len(plan.entries)} trials; see them with: study report {plan.space.name}", highlight=False)
+    return outcome.exit_code
+
+
+def _report(options: argparse.Namespace) -> int:
+    from analysis.report import report
+
+    from study.tracking import default_uri
+
+    storage = options.storage.resolve()
+    uri = options.tracking_uri or default_uri(storage)
+    return report(uri, study=options.space, folder=storage / "report", as_json=options.json)
+
+
+def _json(value: Any) -> int:
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,282 @@
+"""From a search space to trials: which cells, over which seeds, in which order, and what of them is done.
+
+The planner reads a recipe's parents and control and knows none by name: a new recipe, architecture or codec changes nothing here.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Literal
+
+from search_spaces import SPACES, Space
+from trainables import (
+    ARCHITECTURES,
+    CODECS,
+    DATASETS,
+    Architecture,
+    Condition,
+    Job,
+    Recipe,
+    Source,
+    Trial,
+    TrialFolder,
+    identity_of,
+    recipes,
+)
+
+State = Literal["done", "partial", "failed", "missing", "no data"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """Architecture x recipe on the space's data set."""
+
+    architecture: Architecture
+    recipe: Recipe
+    dataset: str
+
+    @property
+    def name(self) -> str:
+        """`segnet/jpeg/constant-10`."""
+        return "/".join((self.architecture.name, self.recipe.codec or "clean", self.recipe.name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A cell with a seed: one trial of the plan. Without the data set there is no trial yet."""
+
+    cell: Cell
+    seed: int
+    conditions: tuple[Condition, ...]
+    trial: Trial | None
+    parents: tuple["Entry", ...]
+    control: "Entry | None"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """All trials of one launch, parents before children."""
+
+    space: Space
+    entries: tuple[Entry, ...]
+    storage: Path
+    paths: Mapping[str, Path]
+    """Where data sets lie, by name."""
+    no_data: Mapping[str, str]
+    """Why a data set cannot be opened, by name."""
+
+    def folder(self, trial: Trial) -> TrialFolder:
+        """A trial's folder."""
+        return TrialFolder(self.storage / "trials" / trial.key)
+
+    def job(self, entry: Entry) -> Job:
+        """What a worker needs to run an entry. Raises ValueError where its data set is not at hand."""
+        if entry.trial is None:
+            raise ValueError(self.no_data[entry.cell.dataset])
+        path = self.paths.get(entry.cell.dataset)
+        return Job(
+            trial=entry.trial,
+            conditions=entry.conditions,
+            folder=str(self.folder(entry.trial).path),
+            parents=tuple(str(self.folder(parent.trial).path) for parent in entry.parents if parent.trial),
+            data=None if path is None else str(path),
+            threads=self.space.threads,
+            workers=self.space.workers,
+        )
+
+    def state(self, entry: Entry) -> State:
+        """What an entry's folder says of it."""
+        if entry.trial is None:
+            return "no data"
+        folder = self.folder(entry.trial)
+        if folder.trained and all(folder.scored(condition, identity_of(condition)) for condition in entry.conditions):
+            return "done"
+        if folder.exists("failure.json"):
+            return "failed"
+        return "partial" if folder.exists("trial.json") else "missing"
+
+
+def find_space(name: str) -> Space:
+    """Look a space up. Raises ValueError naming the known ones."""
+    if name not in SPACES:
+        raise ValueError(f"unknown search space {name!r}: known are {', '.join(SPACES)}")
+    return SPACES[name]
+
+
+def read_data_flags(flags: Iterable[str]) -> tuple[dict[str, str], dict[str, Path]]:
+    """Flags `NAME=PATH` (where a data set lies) and `TASK=NAME` (which one a task takes) as (tasks' data sets, paths).
+
+    Raises ValueError for a flag that is neither.
+    """
+    tasks = {dataset.task for dataset in DATASETS.values()}
+    chosen: dict[str, str] = {}
+    paths: dict[str, Path] = {}
+    for flag in flags:
+        key, _, value = flag.partition("=")
+        if not value:
+            raise ValueError(f"--data {flag}: write NAME=PATH or TASK=NAME")
+        if key in DATASETS:
+            paths[key] = Path(value).resolve()
+        elif key in tasks:
+            if value not in DATASETS or DATASETS[value].task != key:
+                known = ", ".join(name for name, dataset in DATASETS.items() if dataset.task == key)
+                raise ValueError(f"--data {flag}: no data set {value!r} for {key}; known are {known}")
+            chosen[key] = value
+        else:
+            raise ValueError(
+                f"--data {flag}: {key!r} is neither a data set ({', '.join(DATASETS)}) nor a task ({', '.join(sorted(tasks))})"
+            )
+    return chosen, paths
+
+
+def make_plan(
+    space: Space, *, patterns: Sequence[str] = (), seeds: int | None = None, data: Sequence[str] = (), storage: Path
+) -> Plan:
+    """Plan a space, or what patterns select of it with the parents and controls that this needs.
+
+    Raises ValueError in one line for an unknown name, a pattern that matches nothing or a hyper-parameter that does not exist.
+    """
+    chosen, paths = read_data_flags(data)
+    space = replace(space, data={**space.data, **chosen})
+    every = space_cells(space)
+    wanted = _with_needs(_select(every, patterns), every)
+    sources, no_data = _open({cell.dataset for cell in wanted}, paths)
+    ladders = _conditions(every)
+    entries: dict[tuple[str, int], Entry] = {}
+
+    def entry(cell: Cell, seed: int) -> Entry:
+        known = entries.get((cell.name, seed))
+        if known is not None:
+            return known
+        parents = tuple(entry(_sibling(cell, name, every), seed) for name in cell.recipe.parents)
+        control = entry(_sibling(cell, cell.recipe.control, every), seed) if cell.recipe.control else None
+        made = Entry(
+            cell=cell,
+            seed=seed,
+            conditions=ladders[cell.architecture.name],
+            trial=_trial(space, cell, seed, parents, sources.get(cell.dataset)),
+            parents=parents,
+            control=control,
+        )
+        return entries.setdefault((cell.name, seed), made)
+
+    for seed in range(space.seeds if seeds is None else seeds):
+        for cell in wanted:
+            entry(cell, seed)
+    ordered = sorted(entries.values(), key=_depth)  # stable: within a generation seeds stay together
+    return Plan(space=space, entries=tuple(ordered), storage=storage, paths=paths, no_data=no_data)
+
+
+def space_cells(space: Space) -> list[Cell]:
+    """Every cell of a space, in the order of the tables. Raises ValueError where the space names what does not exist."""
+    for name in space.budgets:
+        if name not in ARCHITECTURES:
+            raise ValueError(f"search space {space.name}: unknown architecture {name!r}; known are {', '.join(ARCHITECTURES)}")
+    cells = []
+    for name in space.budgets:
+        architecture = ARCHITECTURES[name]
+        if architecture.task not in space.data:
+            raise ValueError(f"search space {space.name}: no data set for {architecture.task}, which {name} needs")
+        for codec in (None, *CODECS.values()):
+            cells += [
+                Cell(architecture=architecture, recipe=recipe, dataset=space.data[architecture.task]) for recipe in recipes(codec)
+            ]
+    return _select(cells, space.cells)
+
+
+def _select(cells: Sequence[Cell], patterns: Sequence[str]) -> list[Cell]:
+    """The cells that any pattern matches; all of them without patterns. Raises ValueError for a pattern that matches none."""
+    for pattern in patterns:
+        if not any(fnmatchcase(cell.name, pattern) for cell in cells):
+            raise ValueError(f"pattern {pattern!r} matches no cell; cells are {', '.join(cell.name for cell in cells)}")
+    return [cell for cell in cells if not patterns or any(fnmatchcase(cell.name, pattern) for pattern in patterns)]
+
+
+def _with_needs(wanted: Sequence[Cell], every: Sequence[Cell]) -> list[Cell]:
+    """Cells with their parents and controls, and theirs: a retrained figure never stands without its control."""
+    needed: dict[str, Cell] = {}
+
+    def need(cell: Cell) -> None:
+        for name in (*cell.recipe.parents, *([cell.recipe.control] if cell.recipe.control else [])):
+            need(_sibling(cell, name, every))
+        needed[cell.name] = cell
+
+    for cell in wanted:
+        need(cell)
+    return list(needed.values())
+
+
+def _sibling(cell: Cell, recipe: str, every: Sequence[Cell]) -> Cell:
+    """The cell of the same architecture with another recipe."""
+    for other in every:
+        if other.architecture.name == cell.architecture.name and other.recipe.name == recipe:
+            return other
+    raise ValueError(f"{cell.name} needs recipe {recipe!r}, which the search space leaves out: add it to the space's cells")
+
+
+def _conditions(cells: Sequence[Cell]) -> dict[str, tuple[Condition, ...]]:
+    """By architecture: clean, and the whole ladder of every codec that the space trains it with."""
+    codecs: dict[str, dict[str, None]] = {}
+    for cell in cells:
+        of_architecture = codecs.setdefault(cell.architecture.name, {})
+        if cell.recipe.codec:
+            of_architecture[cell.recipe.codec] = None
+    return {
+        name: (Condition(), *(Condition(codec=codec, level=level) for codec in used for level in CODECS[codec].levels))
+        for name, used in codecs.items()
+    }
+
+
+def _open(names: Iterable[str], paths: Mapping[str, Path]) -> tuple[dict[str, Source], dict[str, str]]:
+    """Open data sets by name; for those that cannot be opened, why."""
+    sources: dict[str, Source] = {}
+    no_data: dict[str, str] = {}
+    for name in sorted(names):
+        try:
+            sources[name] = DATASETS[name].source(paths.get(name))
+        except ValueError as error:
+            no_data[name] = str(error)
+    return sources, no_data
+
+
+def _trial(space: Space, cell: Cell, seed: int, parents: Sequence[Entry], source: Source | None) -> Trial | None:
+    """The trial of a cell and seed, or None without its data set."""
+    budget = space.budgets[cell.architecture.name]
+    hyper = resolve_hyper(cell.architecture, budget.hyper)
+    if (budget.epochs is None) == (budget.iterations is None):
+        raise ValueError(f"search space {space.name}: {cell.architecture.name} needs epochs or iterations, and not both")
+    if source is None:
+        return None
+    batches = max(1, len(source.train.names) // int(hyper["batch_size"]))
+    epochs = budget.epochs if budget.epochs is not None else math.ceil((budget.iterations or 0) / batches)
+    schedule = cell.recipe.schedule
+    trained_at = [Condition(codec=cell.recipe.codec, level=level) for level in schedule.levels if level] if schedule else []
+    return Trial(
+        architecture=cell.architecture.name,
+        recipe=cell.recipe.name,
+        codec=cell.recipe.codec,
+        dataset=cell.dataset,
+        fingerprint=source.fingerprint,
+        seed=seed,
+        stage="final",
+        epochs=epochs if schedule else 0,
+        hyper=hyper,
+        parents=tuple(parent.trial.key for parent in parents if parent.trial),
+        identities=tuple(identity_of(condition) or "" for condition in trained_at),
+    )
+
+
+def resolve_hyper(architecture: Architecture, values: Mapping[str, Any]) -> dict[str, Any]:
+    """All hyper-parameters: the architecture's defaults with values in place. Raises ValueError for one that does not exist."""
+    defaults = asdict(architecture.hyper())
+    for name in values:
+        if name not in defaults:
+            raise ValueError(f"{architecture.name} has no hyper-parameter {name!r}; it has {', '.join(defaults)}")
+    return {**defaults, **values}
+
+
+def _depth(entry: Entry) -> int:
+    """Generations before an entry: 0 for a baseline."""
+    return 1 + max(map(_depth, entry.parents)) if entry.parents else 0

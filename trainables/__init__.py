@@ -1,0 +1,75 @@
+"""What is trained and scored: the tables of architectures, data sets, codecs and recipes, and the two generators over them.
+
+To add a task, make a room like `segmentation` and add it to `ROOMS`. Importing this loads no torch: `train` and `evaluate` are
+imported where they are looked up.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from trainables import segmentation
+from trainables.codecs import CODECS, identity, identity_of
+from trainables.contracts import (
+    Architecture,
+    Codec,
+    Condition,
+    Dataset,
+    Epoch,
+    Frames,
+    Learner,
+    Recipe,
+    Runtime,
+    Schedule,
+    Score,
+    Source,
+    Split,
+)
+from trainables.recipes import recipes
+from trainables.trial import Job, Trial, TrialFolder
+
+if TYPE_CHECKING:
+    from trainables.evaluation import evaluate
+    from trainables.training import train
+
+ROOMS = (segmentation,)
+
+ARCHITECTURES: dict[str, Architecture] = {value.name: value for room in ROOMS for value in room.ARCHITECTURES}
+DATASETS: dict[str, Dataset] = {value.name: value for room in ROOMS for value in room.DATASETS}
+
+__all__ = [
+    "ARCHITECTURES",
+    "CODECS",
+    "DATASETS",
+    "Architecture",
+    "Codec",
+    "Condition",
+    "Dataset",
+    "Epoch",
+    "Frames",
+    "Job",
+    "Learner",
+    "Recipe",
+    "Runtime",
+    "Schedule",
+    "Score",
+    "Source",
+    "Split",
+    "Trial",
+    "TrialFolder",
+    "evaluate",
+    "identity",
+    "identity_of",
+    "recipes",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "train":
+        from trainables.training import train
+
+        return train
+    if name == "evaluate":
+        from trainables.evaluation import evaluate
+
+        return evaluate
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,233 @@
+"""The types that the rooms of `trainables` agree on. No torch here: the tables of plain values load without it.
+
+To add a codec, a schedule, a data set or an architecture, write a value that satisfies the type below and append it to its table:
+`CODECS` (codecs.py), `recipes` (recipes.py), `DATASETS` and `ARCHITECTURES` (a task's room, gathered in `trainables/__init__.py`).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Frames = npt.NDArray[np.uint8]
+"""Decoded imagery, (T, H, W, 3), RGB, 0..255. A still has T = 1."""
+
+Weights = Mapping[str, "Tensor"]
+"""A network's `state_dict`: parameters and buffers by name."""
+
+Mode = Literal["max", "min"]
+"""Whether more or less of a metric is better."""
+
+
+class Codec(Protocol):
+    """A lossy codec with all its settings but the level. A frozen value."""
+
+    @property
+    def name(self) -> str:
+        """The name in cells, tags and tables: `jpeg`."""
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """The ladder in the codec's own parameter, mildest first."""
+
+    @property
+    def shown(self) -> tuple[int, ...]:
+        """The levels that the panel of predictions shows beside clean."""
+
+    def encode(self, frames: Frames, level: int) -> bytes:
+        """Compress (T, H, W, 3) frames. Raises ValueError for a level that the codec does not have."""
+
+    def decode(self, data: bytes) -> Frames:
+        """Decompress what `encode` made, to frames of the same shape. Raises ValueError for damaged data."""
+
+
+class Schedule(Protocol):
+    """Which level, if any, each training sample gets, and when. A frozen value that holds its levels."""
+
+    @property
+    def levels(self) -> tuple[int | None, ...]:
+        """Every level that can occur (None is clean): the conditions that validation averages over."""
+
+    def level(self, progress: float, rng: np.random.Generator) -> int | None:
+        """The level of one sample at `progress` in [0, 1) of the training; None leaves it clean."""
+
+
+class Learner(Protocol):
+    """A network with everything that trains it. It owns its optimisers, so that the loop is the same for every architecture."""
+
+    network: "nn.Module"
+    """All that has weights (of a GAN: both networks). Its `state_dict` is what a child starts from."""
+
+    def update(self, batch: Any) -> Mapping[str, "Tensor"]:
+        """One optimisation step on a training batch; the losses by name, detached scalars."""
+
+    def predict(self, batch: Any) -> Sequence[Any]:
+        """The predictions for an evaluation batch, one an item, on the processor."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a bit-identical continuation needs: weights, optimisers, their schedules."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` returned."""
+
+
+class Split(Protocol):
+    """One part of a data set: training, validation or test."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The items' names, relative to the data set, sorted and unique."""
+
+    @property
+    def groups(self) -> Sequence[str]:
+        """The group of each item (video, city, sequence block): groups are resampled whole and never straddle splits."""
+
+    def frames(self, index: int) -> Frames:
+        """An item's imagery as distributed, at native resolution, grey expanded to RGB."""
+
+    def target(self, index: int) -> Any:
+        """An item's ground truth, as the task defines it. No codec ever touches it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A data set that was opened: its splits are readable and its contents identified."""
+
+    name: str
+    classes: tuple[str, ...]
+    train: Split
+    val: Split
+    test: Split
+    fingerprint: str
+    """Digest of the sorted (relative name, size) of every file and of the split lists."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """A data set as a value: how to open it, not where it lies."""
+
+    name: str
+    task: str
+    summary: str
+    """One line: what it is, and the layout that the reader expects."""
+    open: Callable[[Path], Source] | None = None
+    """Opens the tree at a path. Raises ValueError in one line that names the file, the place and the remedy."""
+    make: Callable[[], Source] | None = None
+    """Makes the embedded data; exactly one of `open` and `make` is given."""
+
+    def source(self, path: Path | None) -> Source:
+        """Open the data set at a path, or make the embedded one. Raises ValueError where a path is missing or not wanted."""
+        if self.make is not None:
+            if path is not None:
+                raise ValueError(f"--data {self.name}={path}: {self.name} is embedded and has no path")
+            return self.make()
+        if path is None or self.open is None:
+            raise ValueError(f"data set {self.name} ({self.summary}) lies nowhere yet: pass --data {self.name}=PATH")
+        if not path.is_dir():
+            raise ValueError(f"--data {self.name}={path}: no such folder")
+        return self.open(path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a network comes to be."""
+
+    name: str
+    parents: tuple[str, ...] = ()
+    """Recipes of the same architecture whose weights it starts from; the baseline has none, a fusion has two."""
+    control: str | None = None
+    """The recipe that its figures are read against: the baseline trained on, on clean, for as long."""
+    codec: str | None = None
+    schedule: Schedule | None = None
+    """None trains nothing."""
+
+
+def stack(examples: Sequence[Any]) -> Any:
+    """Collate by torch's default: arrays and tensors of equal shape are stacked, dictionaries key by key."""
+    from torch.utils.data import default_collate
+
+    return default_collate(list(examples))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """A network, what it learns from, how it is scored. A variant is one expression: `replace(SEGNET, name=..., learner=...)`."""
+
+    name: str
+    task: str
+    metric: str
+    """The primary metric: what validation chooses by and tables lead with."""
+    metrics: Mapping[str, Mode]
+    hyper: type[Any]
+    """Frozen dataclass of hyper-parameters, defaults from the paper; it has at least `batch_size: int`."""
+    example: Callable[[Frames, Any, Any, np.random.Generator | None], Any]
+    """(frames after the codec, target, hyper, rng) to one training example; rng None means evaluation, without augmentation."""
+    learner: Callable[[Any, Source, int, str], Learner]
+    """(hyper, source, optimisation steps in all, device) to a learner with freshly initialised weights."""
+    statistics: Callable[[Sequence[Any], Any, Source], Sequence[Any]]
+    """(predictions, batch, source) to what scoring needs of each item: a confusion matrix, matches, errors."""
+    score: Callable[[Sequence[Any], npt.NDArray[np.int64]], Mapping[str, npt.NDArray[np.float64]]]
+    """(statistics of N items, weights (R, N) that say how often each item counts) to (R,) values of every metric."""
+    picture: Callable[[Frames, Any], npt.NDArray[np.uint8]]
+    """(frames after the codec, prediction) to an RGB picture of what the network made of them."""
+    collate: Callable[[Sequence[Any]], Any] = stack
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """Where the work is done. It changes speed; the device alone changes figures (in the last digits)."""
+
+    device: str = "cpu"
+    workers: int = 0
+    """Loader processes; 0 loads in the training process."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """A test condition: clean (neither field), or a codec at a level."""
+
+    codec: str | None = None
+    level: int | None = None
+
+    def __str__(self) -> str:
+        """The name in file names and tables: `clean`, `jpeg-10`."""
+        return "clean" if self.codec is None else f"{self.codec}-{self.level}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """What one epoch of training left."""
+
+    number: int
+    """Epochs done, from 1."""
+    losses: Mapping[str, float]
+    """Means over the epoch's steps."""
+    validation: Mapping[str, float]
+    """Each metric on the validation split, averaged over the schedule's levels."""
+    seconds: float
+    waiting: float
+    """Fraction of the training time spent waiting for data, 0..1."""
+    weights: Weights = field(repr=False)
+    state: Mapping[str, Any] = field(repr=False)
+    """What `train(resume=...)` continues from. Save this and `weights` before asking for the next epoch, which changes them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """A network under one condition."""
+
+    condition: Condition
+    bits_per_pixel: float | None
+    """Size after coding, over all items; None for clean."""
+    bytes_per_item: float | None
+    metrics: Mapping[str, float]
+    replicates: Mapping[str, npt.NDArray[np.float64]] = field(repr=False)
+    """Each metric on the same (R,) bootstrap resamples of the test set in every run."""
+    pictures: Sequence[npt.NDArray[np.uint8]] = field(repr=False, default=())
+    """Drawn predictions of the first few test items, RGB."""

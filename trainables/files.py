@@ -1,0 +1,40 @@
+"""Reading files that data sets share: images to RGB, and the fingerprint of a tree."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from trainables.contracts import Frames
+
+
+def read_rgb(path: Path) -> Frames:
+    """An image file as (1, H, W, 3); grey is expanded, a palette or alpha resolved.
+
+    Raises ValueError naming the file where it is missing, damaged, or of a mode without an agreed RGB reading (CMYK, 16 bit).
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode not in {"RGB", "L", "P", "1", "RGBA", "LA"}:
+                raise ValueError(f"{path}: image mode {image.mode} is not supported; convert it to RGB")
+            return np.asarray(image.convert("RGB"), np.uint8)[None]
+    except (OSError, UnidentifiedImageError) as error:
+        raise ValueError(f"{path}: unreadable image ({error}); restore the file or take it off its list") from error
+
+
+def fingerprint(root: Path, files: Iterable[str], lists: Sequence[Sequence[str]]) -> str:
+    """Digest, 16 hexadecimal digits, of the sorted (relative name, size) of files and of the split lists.
+
+    Contents are not read: that would cost minutes at every launch. Raises ValueError naming the first file that is missing.
+    """
+    sizes = []
+    for name in sorted(set(files)):
+        path = root / name
+        try:
+            sizes.append((name, path.stat().st_size))
+        except OSError as error:
+            raise ValueError(f"{path}: listed but missing; is the data set complete?") from error
+    return hashlib.sha256(json.dumps([sizes, [sorted(part) for part in lists]]).encode()).hexdigest()[:16]

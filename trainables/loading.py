@@ -1,0 +1,133 @@
+"""From a split to batches: which items, at which level, with which random stream, and the codec in between.
+
+All randomness hangs on (seed, generation, epoch, item), never on the number of loader workers or the order of work: the sampler,
+in the main process, draws order and levels; a worker gets (item, level, key) and seeds the item's own stream from the key.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from trainables.contracts import Architecture, Codec, Frames, Runtime, Schedule, Split
+
+ORDER, LEVELS, AUGMENTATION = range(3)
+"""Names of the random streams. Levels have their own, so that recipes that differ in levels share order and augmentation."""
+
+
+class Draw(NamedTuple):
+    """One item of a batch: what a loader worker is told."""
+
+    item: int
+    level: int | None
+    key: tuple[int, ...] | None
+    """Seeds the augmentation; None means evaluation, without any."""
+
+
+class Sample(NamedTuple):
+    """One item of a `Batch`, before collating."""
+
+    example: Any
+    frames: Frames | None
+    size: int
+    pixels: int
+
+
+class Batch(NamedTuple):
+    """Collated examples, with what scoring and figures need beside them."""
+
+    examples: Any
+    frames: Sequence[Frames]
+    """Each item after the codec; empty unless asked for."""
+    sizes: Sequence[int]
+    """Bytes of each item after coding, 0 where it is clean."""
+    pixels: Sequence[int]
+    """Pixels of each item at native resolution, over all its frames."""
+
+
+class EpochSampler(Sampler[list[Draw]]):
+    """The batches of one training epoch; set `epoch` before iterating.
+
+    A remainder smaller than a batch is left out (another one each epoch): batch norm on a stray item would be noise.
+    """
+
+    def __init__(self, items: int, batch_size: int, schedule: Schedule, *, epochs: int, key: tuple[int, int]) -> None:
+        if items < batch_size:
+            raise ValueError(f"a batch of {batch_size} is larger than the training split of {items}: lower batch_size")
+        self.items, self.batch_size, self.schedule, self.epochs, self.key = items, batch_size, schedule, epochs, key
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return self.items // self.batch_size
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        order = np.random.default_rng((*self.key, self.epoch, ORDER)).permutation(self.items)
+        for batch in range(len(self)):
+            places = range(batch * self.batch_size, (batch + 1) * self.batch_size)
+            yield [self._draw(place, int(order[place])) for place in places]
+
+    def _draw(self, place: int, index: int) -> Draw:
+        progress = (self.epoch + place / self.items) / self.epochs
+        rng = np.random.default_rng((*self.key, self.epoch, LEVELS, index))
+        return Draw(index, self.schedule.level(progress, rng), (*self.key, self.epoch, AUGMENTATION, index))
+
+
+def evaluation_draws(items: int, batch_size: int, level: int | None) -> list[list[Draw]]:
+    """Every item once, in order, at one level."""
+    draws = [Draw(index, level, None) for index in range(items)]
+    return [draws[start : start + batch_size] for start in range(0, items, batch_size)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Samples(Dataset[Sample]):
+    """Items of a split after the codec, as an architecture's examples."""
+
+    architecture: Architecture
+    hyper: Any
+    split: Split
+    codec: Codec | None
+    keep_frames: int = 0
+    """The first items hand their frames out too, for figures."""
+
+    def __getitem__(self, draw: Draw) -> Sample:
+        frames, size = self.split.frames(draw.item), 0
+        if draw.level is not None:
+            if self.codec is None:
+                raise ValueError(f"level {draw.level} without a codec")
+            data = self.codec.encode(frames, draw.level)
+            frames, size = self.codec.decode(data), len(data)
+        rng = None if draw.key is None else np.random.default_rng(draw.key)
+        example = self.architecture.example(frames, self.split.target(draw.item), self.hyper, rng)
+        kept = frames if draw.item < self.keep_frames else None
+        return Sample(example, kept, size, frames.size // frames.shape[-1])
+
+
+@dataclass(frozen=True)
+class _Collate:
+    """The architecture's collate, with frames and sizes carried along. A value, so that it can be sent to loader workers."""
+
+    examples: Callable[[Sequence[Any]], Any]
+
+    def __call__(self, samples: Sequence[Sample]) -> Batch:
+        examples, frames, sizes, pixels = zip(*samples, strict=True)
+        return Batch(self.examples(examples), [kept for kept in frames if kept is not None], sizes, pixels)
+
+
+def loader(samples: Samples, batches: Sequence[list[Draw]] | Sampler[list[Draw]], runtime: Runtime) -> DataLoader[Sample]:
+    """A torch loader of `Batch`es; with workers, they persist over epochs.
+
+    Workers come from a fork server: they die within seconds with a killed parent, and never fork a process that runs threads.
+    """
+    return DataLoader(
+        samples,
+        batch_sampler=batches,
+        num_workers=runtime.workers,
+        collate_fn=_Collate(samples.architecture.collate),
+        pin_memory=runtime.device != "cpu",
+        persistent_workers=runtime.workers > 0,
+        multiprocessing_context="forkserver" if runtime.workers else None,
+        generator=torch.Generator(),  # else every pass would draw from, and so shift, the global stream
+    )

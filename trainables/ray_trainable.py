@@ -1,0 +1,158 @@
+"""The one class that Ray Tune runs: a step is an epoch of training or one condition of scoring, and its folder is the truth.
+
+Only names and numbers come in (`Job`), only numbers go out. Tune's own checkpoints are not used: `setup` continues from the trial's
+folder, whatever ended the last attempt. What differs between tasks is not known here; a new task needs no change.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from trainables import ARCHITECTURES, CODECS, DATASETS, evaluate, identity_of, recipes, train
+from trainables.contracts import Recipe, Runtime, Source
+from trainables.trial import Job, Trial, TrialFolder
+
+
+class StudyTrainable(tune.Trainable):
+    """Trains and scores one trial, then, reused, the next: `reset_config` rebuilds everything."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Begin, or continue, the trial of a config."""
+        self._steps = steps(Job.from_config(config))
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Begin another trial in this process."""
+        self.setup(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """One epoch or one condition."""
+        return next(self._steps)
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Nothing: the trial's folder holds the state."""
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Nothing: `setup` has continued from the trial's folder."""
+
+
+def steps(job: Job) -> Iterator[dict[str, Any]]:
+    """Do what is missing of a job, a result a step; the last has `done`.
+
+    An error of the trial itself is kept in its folder and ends it with `failure`, so that Tune does not try again what would fail
+    again; a process that dies is Tune's to retry.
+    """
+    folder = TrialFolder(Path(job.folder))
+    folder.write_json("trial.json", job.trial.to_json())
+    folder.remove("failure.json")
+    try:
+        yield from _train(job, folder)
+        yield from _score(job, folder)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        folder.write_json("failure.json", {"reason": reason, "time": _now()})
+        yield {"phase": "failed", "failure": reason, "done": True}
+        return
+    yield {"phase": "done", "done": True}
+
+
+def _train(job: Job, folder: TrialFolder) -> Iterator[dict[str, Any]]:
+    trial = job.trial
+    if folder.trained:
+        return
+    parents = [TrialFolder(Path(parent)).read_state("weights.pt")["weights"] for parent in job.parents]
+    resume = folder.read_state("state.pt") if folder.exists("state.pt") else None
+    history: list[dict[str, Any]] = resume["history"] if resume else []
+    architecture, runtime = ARCHITECTURES[trial.architecture], _runtime(job)
+    weights: Mapping[str, Any] = resume["weights"] if resume else {}
+    epochs = train(
+        architecture,
+        _recipe(trial),
+        _hyper(trial),
+        data=_source(trial.dataset, job.data),
+        epochs=trial.epochs,
+        seed=trial.seed,
+        parents=parents,
+        resume=resume,
+        runtime=runtime,
+    )
+    for epoch in epochs:
+        record = {
+            "epoch": epoch.number,
+            "losses": dict(epoch.losses),
+            "validation": dict(epoch.validation),
+            "seconds": epoch.seconds,
+            "waiting": epoch.waiting,
+            "time": _now(),
+        }
+        history = [*history, record]
+        weights = epoch.weights
+        # The state holds the history too: one file, replaced whole, so the two never disagree. history.json is a copy for readers.
+        folder.write_state("state.pt", {**epoch.state, "weights": weights, "history": history})
+        folder.write_json("history.json", history)
+        yield {
+            "phase": "train",
+            "epoch": epoch.number,
+            "objective": epoch.validation[architecture.metric],
+            "seconds": epoch.seconds,
+        }
+    folder.write_json("history.json", history)
+    folder.write_state("weights.pt", {"weights": dict(weights), "trial": trial.to_json()})
+    folder.remove("state.pt")
+
+
+def _score(job: Job, folder: TrialFolder) -> Iterator[dict[str, Any]]:
+    trial = job.trial
+    architecture = ARCHITECTURES[trial.architecture]
+    identities = {condition: identity_of(condition) for condition in job.conditions}
+    missing = [condition for condition in job.conditions if not folder.scored(condition, identities[condition])]
+    if not missing:
+        return
+    weights = folder.read_state("weights.pt")["weights"]
+    data, runtime = _source(trial.dataset, job.data), _runtime(job)
+    started = time.perf_counter()
+    for score in evaluate(architecture, _hyper(trial), weights, data=data, conditions=missing, runtime=runtime):
+        folder.write_score(score, identities[score.condition], _now())
+        yield {
+            "phase": "score",
+            "condition": str(score.condition),
+            "objective": score.metrics[architecture.metric],
+            "seconds": time.perf_counter() - started,
+        }
+        started = time.perf_counter()
+
+
+def _recipe(trial: Trial) -> Recipe:
+    codec = CODECS[trial.codec] if trial.codec else None
+    return next(recipe for recipe in recipes(codec) if recipe.name == trial.recipe)
+
+
+def _hyper(trial: Trial) -> Any:
+    values = {
+        name: tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+        for name, value in trial.hyper.items()
+    }
+    return ARCHITECTURES[trial.architecture].hyper(**values)
+
+
+@lru_cache(maxsize=1)
+def _source(dataset: str, path: str | None) -> Source:
+    """An opened data set, kept for the next trial of this process: it is read only."""
+    return DATASETS[dataset].source(None if path is None else Path(path))
+
+
+def _runtime(job: Job) -> Runtime:
+    """The device of this process, after setting its threads: their number changes sums in the last digits."""
+    import torch
+
+    torch.set_num_threads(job.threads)
+    return Runtime(device="cuda" if torch.cuda.is_available() else "cpu", workers=job.workers)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

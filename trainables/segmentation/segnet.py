@@ -1,0 +1,156 @@
+"""SegNet (Badrinarayanan, Kendall and Cipolla 2017), the paper's segmentation network (section III-A), and how it is trained.
+
+Width and convolutions per stage are hyper-parameters: the published network is width 1 and (2, 2, 3, 3, 3), the reduced one of
+the embedded study width 0.25 and one convolution a stage. Another segmentation network is one more `nn.Module` that maps
+(N, 3, H, W) to (N, K, H, W) logits, given to `SegmentationLearner`.
+"""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trainables.contracts import Source
+from trainables.segmentation.metrics import VOID
+
+STAGES = (64, 128, 256, 512, 512)
+"""Channels of the encoder's five stages at width 1: VGG16's."""
+
+# 2x2 pooling windows do not overlap, so every index occurs once and unpooling is deterministic whatever the order of its writes;
+# torch warns of the general case.
+warnings.filterwarnings("ignore", message="max_unpooling2d_forward_out does not have a deterministic implementation")
+
+
+class SegNet(nn.Module):
+    """Encoder and mirrored decoder; the decoder up-samples by the encoder's pooling indices."""
+
+    def __init__(self, classes: int, *, width: float, convolutions: Sequence[int]) -> None:
+        super().__init__()
+        if len(convolutions) != len(STAGES) or min(convolutions) < 1 or width <= 0:
+            raise ValueError(
+                f"segnet: needs a positive width and {len(STAGES)} counts of convolutions, not {width}, {convolutions}"
+            )
+        channels = [3, *(max(1, round(width * stage)) for stage in STAGES)]
+        self.encoder = nn.ModuleList(
+            nn.Sequential(*(_block(before if i == 0 else after, after) for i in range(count)))
+            for (before, after), count in zip(pairwise(channels), convolutions, strict=True)
+        )
+        self.decoder = nn.ModuleList(
+            nn.Sequential(*(_block(after, after if i < count - 1 else before) for i in range(count)))
+            for (before, after), count in reversed(list(zip(pairwise(channels), convolutions, strict=True))[1:])
+        )
+        # The last stage narrows to the classes by a bare convolution: batch norm and ReLU on logits would forbid negative ones.
+        first = channels[1]
+        self.last = nn.Sequential(
+            *(_block(first, first) for _ in range(convolutions[0] - 1)), nn.Conv2d(first, classes, 3, padding=1)
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, 3, H, W) normalised images to (N, K, H, W) logits."""
+        pooled = []
+        for stage in self.encoder:
+            images = stage(images)
+            size = images.shape[-2:]
+            images, indices = F.max_pool2d(images, 2, 2, return_indices=True)
+            pooled.append((indices, size))
+        for stage in [*self.decoder, self.last]:
+            indices, size = pooled.pop()
+            images = stage(F.max_unpool2d(images, indices, [2, 2], [2, 2], output_size=list(size)))
+        return images
+
+
+def _block(before: int, after: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU(inplace=True))
+
+
+class SegmentationLearner:
+    """A segmentation network with its loss (cross-entropy, void ignored) and optimiser."""
+
+    def __init__(
+        self, network: nn.Module, hyper: Any, *, class_weights: Callable[[], Tensor | None], steps: int, device: str
+    ) -> None:
+        self.network = network.to(device)
+        self.device = device
+        self._class_weights = class_weights
+        self._weights: Tensor | None = None
+        self._counted = False
+        if hyper.optimiser == "sgd":
+            self.optimiser: torch.optim.Optimizer = torch.optim.SGD(
+                network.parameters(), lr=hyper.lr, momentum=hyper.momentum, weight_decay=hyper.weight_decay
+            )
+        else:
+            self.optimiser = torch.optim.AdamW(network.parameters(), lr=hyper.lr, weight_decay=hyper.weight_decay)
+        self.lr_schedule: torch.optim.lr_scheduler.LRScheduler
+        if hyper.lr_schedule == "one_cycle":
+            self.lr_schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimiser, hyper.lr, total_steps=max(2, steps))
+        else:
+            self.lr_schedule = torch.optim.lr_scheduler.ConstantLR(self.optimiser, factor=1.0)
+
+    def update(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """One step on images (N, 3, H, W) uint8 and masks (N, H, W) uint8."""
+        if not self._counted:  # counting the classes reads every training mask: only training pays for it
+            weights = self._class_weights()
+            self._weights = None if weights is None else weights.to(self.device)
+            self._counted = True
+        logits = self.network(self._normalised(batch["image"]))
+        target = batch["mask"].to(self.device, torch.long)
+        loss = F.cross_entropy(logits, target, weight=self._weights, ignore_index=VOID)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step()
+        self.lr_schedule.step()
+        return {"loss": loss.detach()}
+
+    def predict(self, batch: Mapping[str, Tensor]) -> Sequence[Any]:
+        """Class maps, (H, W) uint8 arrays."""
+        return list(self.network(self._normalised(batch["image"])).argmax(dim=1).to(torch.uint8).cpu().numpy())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Network, optimiser, learning-rate schedule."""
+        return {
+            "network": self.network.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "lr_schedule": self.lr_schedule.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` returned."""
+        self.network.load_state_dict(state["network"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.lr_schedule.load_state_dict(state["lr_schedule"])
+
+    def _normalised(self, images: Tensor) -> Tensor:
+        """ImageNet's mean and deviation, which VGG's weights expect."""
+        mean = torch.tensor((123.675, 116.28, 103.53), device=self.device).view(3, 1, 1)
+        deviation = torch.tensor((58.395, 57.12, 57.375), device=self.device).view(3, 1, 1)
+        return (images.to(self.device, torch.float32) - mean) / deviation
+
+
+def segnet(hyper: Any, source: Source, steps: int, device: str) -> SegmentationLearner:
+    """A freshly initialised SegNet for the classes of a source."""
+    network = SegNet(len(source.classes), width=hyper.width, convolutions=hyper.convolutions)
+
+    def class_weights() -> Tensor | None:
+        return weights_of_classes(source, hyper.class_weights)
+
+    return SegmentationLearner(network, hyper, class_weights=class_weights, steps=steps, device=device)
+
+
+def weights_of_classes(source: Source, rule: str) -> Tensor | None:
+    """(K,) weights of the loss from class frequencies f in the training masks, or None for rule `none`.
+
+    `inverse_sqrt` is 1 / sqrt(f) scaled to mean 1. A class that never occurs weighs nothing.
+    """
+    if rule == "none":
+        return None
+    counts = np.zeros(256, np.int64)
+    for index in range(len(source.train.names)):
+        counts += np.bincount(source.train.target(index).ravel(), minlength=256)
+    pixels = counts[: len(source.classes)]
+    weights = np.where(pixels > 0, 1 / np.sqrt(np.maximum(pixels, 1) / pixels.sum()), 0.0)
+    return torch.tensor(weights / weights[pixels > 0].mean(), dtype=torch.float32)
