@@ -1,16 +1,40 @@
-.PHONY: help setup demo test lint lock
+.PHONY: help setup demo test lint wheel lock
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
-export UV_LINK_MODE ?= copy
+UV := VIRTUAL_ENV=.venv $(BIN)/uv
+INSTALL := pip install --quiet $(if $(TORCH),--torch-backend=$(TORCH)) --constraint requirements.lock
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
-setup: .venv/current ## make .venv with everything in it (TORCH=cpu: the processor-only build of torch; untested)
+setup: .venv/current ## make .venv with everything in it (TORCH=cpu: uv's processor-only torch; untested)
 
 .venv/current: pyproject.toml requirements.lock
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock uv
-	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet $(if $(TORCH),--torch-backend=$(TORCH)) --constraint requirements.lock --group dev --editable .
+	$(UV) $(INSTALL) --group dev --editable .
 	touch $@
+
+demo: setup ## the main job on embedded data: train, retrain, recover; under 5 minutes on two cores
+	$(BIN)/study run demo 'segnet/*'
+	$(BIN)/study report demo
+
+test: lint ## everything that continuous integration checks
+	$(BIN)/pytest
+	$(MAKE) --no-print-directory wheel
+
+lint: setup ## formatting, style and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+wheel: setup ## build the wheel, install it in an empty environment, run it there
+	rm -rf dist && $(UV) build --quiet --wheel --out-dir dist
+	scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && $(UV) venv --quiet "$$scratch/env" && \
+	VIRTUAL_ENV="$$scratch/env" $(BIN)/uv $(INSTALL) dist/*.whl && \
+	cd "$$scratch" && env/bin/study list && env/bin/python -m analysis.paper > /dev/null
+
+lock: setup ## solve the dependencies anew
+	$(UV) pip compile pyproject.toml --group dev --universal --upgrade --quiet --no-header --no-annotate --output-file requirements.lock

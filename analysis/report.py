@@ -17,8 +17,8 @@ from analysis.results import load, studies
 
 SCHEMA = 1
 SIGNIFICANT = 0.05
-PIPE_WIDTH = 140
-"""Characters of a table where there is no terminal to fit."""
+TABLE_WIDTH = 156
+"""Characters that a table needs; a narrower terminal wraps its lines, which loses less than squeezed columns."""
 EMBEDDED_NOTE = "Small-scale results say how the method behaves, not what the published networks score."
 
 
@@ -42,7 +42,7 @@ def report(tracking_uri: str, *, study: str | None, folder: Path, as_json: bool)
         found[name] = {label: _records(table) for label, table in tables.items()}
         (target / "report.json").write_text(json.dumps({"schema": SCHEMA, "study": name, **found[name]}, indent=1))
         if not as_json:
-            console = Console() if sys.stdout.isatty() else Console(width=PIPE_WIDTH)
+            console = Console(width=max(TABLE_WIDTH, Console().width))
             show(console, name, **tables)
             console.print(f"The whole tables: {target}", highlight=False, soft_wrap=True)
     if as_json:
@@ -75,9 +75,10 @@ def show(console: Console, study: str, *, recovery: pd.DataFrame, matrix: pd.Dat
         console.print(_matrix(of_architecture))
         one_seed = " (one seed: what others would give is not known, use --seeds 3)" if seeds == 1 else ""
         console.print(
-            f"Intervals: 95 %, {rows['interval'].iloc[0]!r}{one_seed}. R - C is what compression in training adds; R - B holds "
-            "longer training too. 'small': the gap is not distinguishable from zero. * Holm-adjusted p < 0.05 over all cells and "
-            f"coded conditions of the task. {EMBEDDED_NOTE}",
+            f"R - B = (C - B) + (R - C): total = longer training + compression in training. Intervals: 95 % of R - C, "
+            f"{rows['interval'].iloc[0]!r}{one_seed}; * Holm-adjusted p < {SIGNIFICANT} over the task's coded conditions. "
+            "attributable = (R - C) / (C_clean - C), gap closed = (R - B) / (B_clean - B), share = (R - B) / R, clean cost = "
+            f"R - C on clean; 'small': a gap not distinguishable from zero. {EMBEDDED_NOTE}",
             highlight=False,
         )
     if beside_paper.empty:
@@ -87,9 +88,8 @@ def show(console: Console, study: str, *, recovery: pd.DataFrame, matrix: pd.Dat
 
 
 def _estimands(rows: pd.DataFrame, title: str) -> Table:
-    table = _table(title, ["level", "bit/px", "baseline B", "continued C", "retrained R", "R - B", "C - B", "R - C [95 %]"])
-    for heading in ("attributable gap closed", "gap closed", "share of score", "clean cost"):
-        table.add_column(heading, justify="right", max_width=12)
+    headings = ["level", "bit/px", "baseline", "continued", "retrained", "R - B", "C - B", "R - C", "95 %"]
+    table = _table(title, [*headings, "attributable", "gap closed", "share", "clean cost"])
     for _, row in rows.iterrows():
         star = "*" if row["p_holm"] < SIGNIFICANT else " "
         table.add_row(
@@ -98,7 +98,8 @@ def _estimands(rows: pd.DataFrame, title: str) -> Table:
             *(_spread(row, name) for name in ("baseline", "continued", "retrained")),
             f"{row['total']:+.3f}",
             f"{row['longer_training']:+.3f}",
-            f"{row['compression']:+.3f} [{row['compression_low']:+.3f}, {row['compression_high']:+.3f}]{star}",
+            f"{row['compression']:+.3f}{star}",
+            f"[{row['compression_low']:+.3f}, {row['compression_high']:+.3f}]",
             _percent(row, "attributable_gap_closed_clean"),
             _percent(row, "gap_closed_clean"),
             f"{row['share_of_score']:.0%}",
@@ -110,7 +111,7 @@ def _estimands(rows: pd.DataFrame, title: str) -> Table:
 def _table(title: str, headings: list[str]) -> Table:
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     for heading in headings:
-        table.add_column(heading, justify="left" if heading in {"cell", "metric"} else "right")
+        table.add_column(heading, no_wrap=True, justify="left" if heading in {"cell", "metric"} else "right")
     return table
 
 

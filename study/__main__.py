@@ -12,7 +12,7 @@ from rich.table import Table
 
 from search_spaces import SPACES
 from study.plan import Plan, find_space, make_plan, space_cells
-from trainables import ARCHITECTURES, CODECS, DATASETS, recipes
+from trainables import ARCHITECTURES, CODECS, DATASETS, Folder, recipes
 
 SCHEMA = 1
 
@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
         return made
 
     def stored(made: argparse.ArgumentParser) -> argparse.ArgumentParser:
-        made.add_argument("--storage", type=Path, default=Path("runs"), metavar="DIR", help="trials' folders (default: runs)")
+        made.add_argument("--storage", default="runs", metavar="URI", help="trials' folders: a path or s3://... (default: runs)")
         made.add_argument("--tracking-uri", metavar="URI", help="MLflow (default: sqlite in the storage)")
         return made
 
@@ -127,7 +127,7 @@ def _planned(options: argparse.Namespace) -> Plan:
         patterns=options.patterns,
         seeds=options.seeds,
         data=options.data,
-        storage=options.storage.resolve(),
+        storage=Folder.at(options.storage),
     )
 
 
@@ -135,9 +135,8 @@ def _plan(options: argparse.Namespace) -> int:
     plan = _planned(options)
     rows: list[dict[str, Any]] = []
     for entry in plan.entries:
-        state, trial = plan.state(entry), entry.trial
-        folder = plan.folder(trial) if trial else None
-        failed = folder is not None and state == "failed"
+        state, trial, folder = plan.state(entry), entry.trial, plan.folder(entry.trial)
+        at_hand = state != "no data"
         rows.append(
             {
                 "cell": entry.cell.name,
@@ -147,18 +146,18 @@ def _plan(options: argparse.Namespace) -> int:
                 "recipe": entry.cell.recipe.name,
                 "data_set": entry.cell.dataset,
                 "seed": entry.seed,
-                "trial": trial.key if trial else None,
+                "trial": trial.key if at_hand else None,
                 "state": state,
-                "epochs": trial.epochs if trial else None,
-                "epochs_done": len(folder.history) if folder else 0,
+                "epochs": trial.epochs if at_hand else None,
+                "epochs_done": len(folder.history()) if at_hand else 0,
                 "conditions": [str(condition) for condition in entry.conditions],
                 "parents": [parent.cell.name for parent in entry.parents],
                 "control": entry.control.cell.name if entry.control else None,
-                "reason": folder.read_json("failure.json")["reason"] if failed and folder else plan.no_data.get(entry.cell.dataset),
+                "reason": folder.failure() if state == "failed" else plan.no_data.get(entry.cell.dataset),
             }
         )
     if options.json:
-        return _json({"schema": SCHEMA, "search_space": plan.space.name, "storage": str(plan.storage), "trials": rows})
+        return _json({"schema": SCHEMA, "search_space": plan.space.name, "storage": plan.storage.uri, "trials": rows})
     console = Console()
     table = Table(title=f"{plan.space.name}: {plan.space.summary}")
     for heading in ("cell", "seed", "data set", "epochs", "conditions", "state", "trial"):
@@ -199,11 +198,11 @@ def _run(options: argparse.Namespace) -> int:
         )
     for name, reason in outcome.failed.items():
         console.print(f"failed: {name}: {reason}", soft_wrap=True, markup=False, highlight=False)
-    for name in outcome.missing:
-        console.print(f"missing: {name}", soft_wrap=True, markup=False, highlight=False)
+    for name, waits in outcome.missing.items():
+        console.print(f"missing: {name} {waits}", soft_wrap=True, markup=False, highlight=False)
     if outcome.untracked:
         console.print(
-            f"{outcome.untracked}; the figures are safe in {plan.storage}, run the same command again to repair", soft_wrap=True
+            f"{outcome.untracked}; the figures are safe in {plan.storage.uri}, run the same command again to repair", soft_wrap=True
         )
     if outcome.exit_code:
         console.print("incomplete: the same command continues where this one ended", highlight=False)
@@ -214,12 +213,12 @@ def _run(options: argparse.Namespace) -> int:
 
 def _report(options: argparse.Namespace) -> int:
     from analysis.report import report
-
     from study.tracking import default_uri
 
-    storage = options.storage.resolve()
+    storage = Folder.at(options.storage)
     uri = options.tracking_uri or default_uri(storage)
-    return report(uri, study=options.space, folder=storage / "report", as_json=options.json)
+    folder = (storage.local or Path("runs")) / "report"
+    return report(uri, study=options.space, folder=folder, as_json=options.json)
 
 
 def _json(value: Any) -> int:

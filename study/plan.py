@@ -17,6 +17,7 @@ from trainables import (
     DATASETS,
     Architecture,
     Condition,
+    Folder,
     Job,
     Recipe,
     Source,
@@ -45,14 +46,18 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A cell with a seed: one trial of the plan. Without the data set there is no trial yet."""
+    """A cell with a seed: one trial of the plan."""
 
     cell: Cell
     seed: int
     conditions: tuple[Condition, ...]
-    trial: Trial | None
+    trial: Trial
     parents: tuple["Entry", ...]
     control: "Entry | None"
+
+    def __str__(self) -> str:
+        """How messages name it."""
+        return f"{self.cell.name} seed {self.seed}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +66,7 @@ class Plan:
 
     space: Space
     entries: tuple[Entry, ...]
-    storage: Path
+    storage: Folder
     paths: Mapping[str, Path]
     """Where data sets lie, by name."""
     no_data: Mapping[str, str]
@@ -69,18 +74,16 @@ class Plan:
 
     def folder(self, trial: Trial) -> TrialFolder:
         """A trial's folder."""
-        return TrialFolder(self.storage / "trials" / trial.key)
+        return TrialFolder(self.storage.child(f"trials/{trial.key}"))
 
     def job(self, entry: Entry) -> Job:
-        """What a worker needs to run an entry. Raises ValueError where its data set is not at hand."""
-        if entry.trial is None:
-            raise ValueError(self.no_data[entry.cell.dataset])
+        """What a worker needs to run an entry."""
         path = self.paths.get(entry.cell.dataset)
         return Job(
             trial=entry.trial,
             conditions=entry.conditions,
-            folder=str(self.folder(entry.trial).path),
-            parents=tuple(str(self.folder(parent.trial).path) for parent in entry.parents if parent.trial),
+            folder=self.folder(entry.trial).folder.uri,
+            parents=tuple(self.folder(parent.trial).folder.uri for parent in entry.parents),
             data=None if path is None else str(path),
             threads=self.space.threads,
             workers=self.space.workers,
@@ -88,14 +91,14 @@ class Plan:
 
     def state(self, entry: Entry) -> State:
         """What an entry's folder says of it."""
-        if entry.trial is None:
+        if entry.cell.dataset in self.no_data:
             return "no data"
-        folder = self.folder(entry.trial)
-        if folder.trained and all(folder.scored(condition, identity_of(condition)) for condition in entry.conditions):
+        progress = self.folder(entry.trial).progress(entry.conditions)
+        if progress.done:
             return "done"
-        if folder.exists("failure.json"):
+        if progress.failed:
             return "failed"
-        return "partial" if folder.exists("trial.json") else "missing"
+        return "partial" if progress.started else "missing"
 
 
 def find_space(name: str) -> Space:
@@ -132,7 +135,7 @@ def read_data_flags(flags: Iterable[str]) -> tuple[dict[str, str], dict[str, Pat
 
 
 def make_plan(
-    space: Space, *, patterns: Sequence[str] = (), seeds: int | None = None, data: Sequence[str] = (), storage: Path
+    space: Space, *, patterns: Sequence[str] = (), seeds: int | None = None, data: Sequence[str] = (), storage: Folder
 ) -> Plan:
     """Plan a space, or what patterns select of it with the parents and controls that this needs.
 
@@ -165,7 +168,7 @@ def make_plan(
     for seed in range(space.seeds if seeds is None else seeds):
         for cell in wanted:
             entry(cell, seed)
-    ordered = sorted(entries.values(), key=_depth)  # stable: within a generation seeds stay together
+    ordered = sorted(entries.values(), key=_precedence)
     return Plan(space=space, entries=tuple(ordered), storage=storage, paths=paths, no_data=no_data)
 
 
@@ -241,16 +244,15 @@ def _open(names: Iterable[str], paths: Mapping[str, Path]) -> tuple[dict[str, So
     return sources, no_data
 
 
-def _trial(space: Space, cell: Cell, seed: int, parents: Sequence[Entry], source: Source | None) -> Trial | None:
-    """The trial of a cell and seed, or None without its data set."""
+def _trial(space: Space, cell: Cell, seed: int, parents: Sequence[Entry], source: Source | None) -> Trial:
+    """The trial of a cell and seed."""
     budget = space.budgets[cell.architecture.name]
     hyper = resolve_hyper(cell.architecture, budget.hyper)
     if (budget.epochs is None) == (budget.iterations is None):
         raise ValueError(f"search space {space.name}: {cell.architecture.name} needs epochs or iterations, and not both")
-    if source is None:
-        return None
-    batches = max(1, len(source.train.names) // int(hyper["batch_size"]))
-    epochs = budget.epochs if budget.epochs is not None else math.ceil((budget.iterations or 0) / batches)
+    epochs = budget.epochs or 0
+    if source is not None and budget.iterations is not None:
+        epochs = math.ceil(budget.iterations / max(1, len(source.train.names) // int(hyper["batch_size"])))
     schedule = cell.recipe.schedule
     trained_at = [Condition(codec=cell.recipe.codec, level=level) for level in schedule.levels if level] if schedule else []
     return Trial(
@@ -258,12 +260,12 @@ def _trial(space: Space, cell: Cell, seed: int, parents: Sequence[Entry], source
         recipe=cell.recipe.name,
         codec=cell.recipe.codec,
         dataset=cell.dataset,
-        fingerprint=source.fingerprint,
+        fingerprint=source.fingerprint if source else "",
         seed=seed,
         stage="final",
         epochs=epochs if schedule else 0,
         hyper=hyper,
-        parents=tuple(parent.trial.key for parent in parents if parent.trial),
+        parents=tuple(parent.trial.key for parent in parents),
         identities=tuple(identity_of(condition) or "" for condition in trained_at),
     )
 
@@ -275,6 +277,12 @@ def resolve_hyper(architecture: Architecture, values: Mapping[str, Any]) -> dict
         if name not in defaults:
             raise ValueError(f"{architecture.name} has no hyper-parameter {name!r}; it has {', '.join(defaults)}")
     return {**defaults, **values}
+
+
+def _precedence(entry: Entry) -> tuple[int, int]:
+    """Parents first; then what validates at more levels, since a long trial that starts last keeps the others waiting."""
+    schedule = entry.cell.recipe.schedule
+    return _depth(entry), -len(schedule.levels) if schedule else 0
 
 
 def _depth(entry: Entry) -> int:

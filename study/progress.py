@@ -24,8 +24,7 @@ class _Row:
     @property
     def left(self) -> tuple[int, int]:
         """Epochs and conditions still to do."""
-        epochs = self.entry.trial.epochs if self.entry.trial else 0
-        return epochs - self.epoch, len(self.entry.conditions) - self.conditions
+        return self.entry.trial.epochs - self.epoch, len(self.entry.conditions) - self.conditions
 
 
 @dataclass
@@ -54,14 +53,14 @@ class Progress:
     _started: float = field(init=False, default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
-        self._rows = {entry.trial.key: self._row(entry) for entry in self.plan.entries if entry.trial}
+        self._rows = {entry.trial.key: self._row(entry) for entry in self.plan.entries}
 
     def _row(self, entry: Entry) -> _Row:
-        state = self.plan.state(entry)
-        if state == "done" and entry.trial:
-            return _Row(entry, state, epoch=entry.trial.epochs, conditions=len(entry.conditions))
-        history = self.plan.folder(entry.trial).history if entry.trial else []
-        return _Row(entry, "waiting", epoch=len(history))
+        folder = self.plan.folder(entry.trial)
+        progress = folder.progress(entry.conditions)
+        epoch = entry.trial.epochs if progress.trained else len(folder.history())
+        conditions = len(entry.conditions) - len(progress.missing)
+        return _Row(entry, "done" if progress.done else "waiting", epoch, conditions)
 
     def __enter__(self) -> "Progress":
         if self.console.is_terminal:
@@ -85,7 +84,7 @@ class Progress:
         architecture = row.entry.cell.architecture
         if result["phase"] == "train":
             row.epoch, row.objective = int(result["epoch"]), float(result["objective"])
-            self._line(row, f"epoch {row.epoch}/{row.entry.trial.epochs if row.entry.trial else 0}")
+            self._line(row, f"epoch {row.epoch}/{row.entry.trial.epochs}")
         elif result["phase"] == "score":
             row.conditions += 1
             row.objective = float(result["objective"])
@@ -152,7 +151,7 @@ class Progress:
         rows = list(self._rows.values())
         shown = rows if len(rows) <= self.console.height - 6 else [row for row in rows if row.state not in {"done", "waiting"}]
         for row in shown:
-            epochs = row.entry.trial.epochs if row.entry.trial else 0
+            epochs = row.entry.trial.epochs
             metric = "" if row.objective is None else f"{row.entry.cell.architecture.metric} {row.objective:.3f}"
             table.add_row(
                 row.entry.cell.name, str(row.entry.seed), row.state, f"{row.epoch}/{epochs}",

@@ -6,7 +6,6 @@ import signal
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -25,6 +24,7 @@ from study.plan import Entry, Plan
 from study.progress import Progress
 from study.searcher import PlanSearcher
 from study.tracking import Status, Tracker
+from trainables import Folder, Trial, TrialFolder
 from trainables.ray_trainable import StudyTrainable
 
 RETRIES = 3
@@ -37,8 +37,8 @@ class Outcome:
 
     failed: dict[str, str]
     """Reasons by cell and seed."""
-    missing: tuple[str, ...]
-    """Cells and seeds that are not done and did not fail."""
+    missing: dict[str, str]
+    """What they wait for, if anything, by cells and seeds that are not done and did not fail."""
     signal: int | None
     """What interrupted it, if anything did."""
     untracked: str | None
@@ -71,16 +71,15 @@ def run(plan: Plan, *, tracking_uri: str, resources: Resources, console: Console
     if todo:
         received = _tune(plan, todo, reporter, resources, console)
     reporter.close(plan)
-    failed = {}
-    missing = []
+    failed, missing = {}, {}
     for entry in plan.entries:
         state = plan.state(entry)
-        name = f"{entry.cell.name} seed {entry.seed}"
-        if state == "failed" and entry.trial:
-            failed[name] = str(plan.folder(entry.trial).read_json("failure.json")["reason"])
+        if state == "failed":
+            failed[str(entry)] = plan.folder(entry.trial).failure() or "unknown"
         elif state != "done":
-            missing.append(name)
-    return Outcome(failed=failed, missing=tuple(missing), signal=received, untracked=reporter.trouble)
+            lost = [str(parent) for parent in entry.parents if not plan.folder(parent.trial).progress(()).trained]
+            missing[str(entry)] = f"waits for {', '.join(lost)}" if lost else ""
+    return Outcome(failed=failed, missing=missing, signal=received, untracked=reporter.trouble)
 
 
 class _Reporter:
@@ -124,7 +123,7 @@ class _Callback(tune.Callback):
     """Passes Tune's events on to progress and MLflow."""
 
     def __init__(self, plan: Plan, progress: Progress, reporter: _Reporter) -> None:
-        self._entries = {entry.trial.key: entry for entry in plan.entries if entry.trial}
+        self._entries = {entry.trial.key: entry for entry in plan.entries}
         self._progress, self._reporter = progress, reporter
 
     def __getstate__(self) -> dict[str, Any]:
@@ -140,6 +139,7 @@ class _Callback(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
         key = _key(trial.config)
         self._progress.died(key)
+        TrialFolder(Folder(trial.config["folder"])).write_failure(f"its process died {RETRIES + 1} times; see Ray's logs")
         self._reporter.project(self._entries[key], "FAILED")
 
 
@@ -188,7 +188,7 @@ def _dirname(trial: Any) -> str:
 
 
 def _key(config: dict[str, Any]) -> str:
-    return Path(config["folder"]).name
+    return Trial.from_json(config["trial"]).key
 
 
 class _Signals(tune.Stopper):

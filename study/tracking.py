@@ -27,7 +27,7 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.tracking import MlflowClient
 
 from study.plan import Entry, Plan
-from trainables import CODECS, Condition, TrialFolder, identity_of
+from trainables import CODECS, Condition, Folder, TrialFolder, identity_of
 
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 BATCH = 900
@@ -35,22 +35,24 @@ BATCH = 900
 LIBRARIES = ("compression-study", "torch", "torchvision", "opencv-python-headless", "pillow", "numpy", "ray", "mlflow")
 
 
-def default_uri(storage: Path) -> str:
-    """The tracking store of a study without a server: sqlite beside the trials."""
-    return f"sqlite:///{storage / 'mlflow.db'}"
+def default_uri(storage: Folder) -> str:
+    """The tracking store of a study without a server: sqlite beside the trials, or under `runs` where they lie elsewhere."""
+    return f"sqlite:///{(storage.local or Path('runs').resolve()) / 'mlflow.db'}"
 
 
 class Tracker:
     """One experiment for the study, one parent run for the stage, one nested run for each trial, for ever."""
 
     def __init__(self, uri: str, plan: Plan) -> None:
-        plan.storage.mkdir(parents=True, exist_ok=True)
         self._plan = plan
+        beside = Path(uri.removeprefix("sqlite:///")).parent if uri.startswith("sqlite:///") else None
+        if beside is not None:
+            beside.mkdir(parents=True, exist_ok=True)
         self._client = MlflowClient(tracking_uri=uri)
         experiment = self._client.get_experiment_by_name(plan.space.name)
         if experiment is None:
             # A store without a server would put artifacts into the launch directory.
-            place = (plan.storage / "artifacts").as_uri() if uri.startswith("sqlite:") else None
+            place = (beside / "artifacts").resolve().as_uri() if beside is not None else None
             self._experiment = self._client.create_experiment(plan.space.name, artifact_location=place)
         else:
             self._experiment = str(experiment.experiment_id)
@@ -63,8 +65,6 @@ class Tracker:
 
     def project(self, entry: Entry, status: Status) -> None:
         """Bring a trial's run up to what its folder holds."""
-        if entry.trial is None:
-            return
         folder = self._plan.folder(entry.trial)
         run_id = self._run(entry).info.run_id
         metrics = list(_metrics(entry, folder))
@@ -77,11 +77,17 @@ class Tracker:
                 table = Path(scratch, "scores.parquet")
                 pq.write_table(score_table(entry, folder), table)
                 self._client.log_artifact(run_id, str(table))
-            for panel in sorted((folder.path / "panels").glob("*.png")):
-                self._client.log_artifact(run_id, str(panel), "panels")
-        if status == "FAILED" and folder.exists("failure.json"):
-            self._client.set_tag(run_id, "failure", folder.read_json("failure.json")["reason"][:5000])
-        self._client.set_terminated(run_id, status) if status != "RUNNING" else self._client.update_run(run_id, status)
+                for name in sorted(folder.folder.names()):
+                    if name.startswith("panels/"):
+                        panel = Path(scratch, name.removeprefix("panels/"))
+                        panel.write_bytes(folder.folder.read(name))
+                        self._client.log_artifact(run_id, str(panel), "panels")
+        if status == "FAILED":
+            self._client.set_tag(run_id, "failure", (folder.failure() or "unknown")[:5000])
+        if status == "RUNNING":
+            self._client.update_run(run_id, status)
+        else:
+            self._client.set_terminated(run_id, status)
 
     def finish(self, status: Status) -> None:
         """Sum the stage up on its parent run, whose charts are the first that MLflow shows."""
@@ -93,10 +99,7 @@ class Tracker:
 
     def _run(self, entry: Entry) -> Run:
         """The trial's run, found by its key, made where there is none."""
-        assert_trial = entry.trial
-        if assert_trial is None:
-            raise ValueError(f"{entry.cell.name}: no trial without its data set")
-        key = assert_trial.key
+        key = entry.trial.key
         if key not in self._runs:
             run = self._find(f"tags.trial = '{key}'")
             if run is None:
@@ -120,8 +123,6 @@ class Tracker:
 def _params(entry: Entry) -> dict[str, Any]:
     """The cell and the hyper-parameters."""
     trial, architecture = entry.trial, entry.cell.architecture
-    if trial is None:
-        return {}
     return {
         "architecture": architecture.name,
         "task": architecture.task,
@@ -137,8 +138,6 @@ def _params(entry: Entry) -> dict[str, Any]:
 def _tags(entry: Entry) -> dict[str, str]:
     """All that analysis needs beside parameters and scores, since it splits no name and imports no table."""
     trial, architecture, schedule = entry.trial, entry.cell.architecture, entry.cell.recipe.schedule
-    if trial is None:
-        return {}
     codecs = {condition.codec: None for condition in entry.conditions if condition.codec}
     return {
         "stage": trial.stage,
@@ -150,25 +149,26 @@ def _tags(entry: Entry) -> dict[str, str]:
         "codec_identity": json.dumps({str(condition): identity_of(condition) for condition in entry.conditions}),
         "data_fingerprint": trial.fingerprint,
         "parents": json.dumps(trial.parents),
-        "control": entry.control.trial.key if entry.control and entry.control.trial else "",
+        "control": entry.control.trial.key if entry.control else "",
     }
 
 
 def _metrics(entry: Entry, folder: TrialFolder) -> Iterator[Metric]:
     """Everything in a folder as metrics, epochs first, in an order that only grows at its end."""
-    for record in folder.history:
+    for record in folder.history():
         values = {f"train/{name}": value for name, value in record["losses"].items()}
         values |= {f"val/{name}": value for name, value in record["validation"].items()}
         values |= {"seconds": record["seconds"], "waiting": record["waiting"]}
         for name, value in values.items():
             yield Metric(name, value, _milliseconds(record["time"]), record["epoch"])
-    for record in _scores(entry, folder):
+    scores = folder.scores(entry.conditions)
+    for record in scores:
         time, codec, level = _milliseconds(record["time"]), record["codec"], record["level"]
         for name, value in record["metrics"].items():
             yield Metric(f"test/{codec or 'clean'}/{name}", value, time, level or 0)
         if codec:
             yield Metric(f"rate/{codec}", record["bits_per_pixel"], time, level)
-    yield from _means(list(_scores(entry, folder)), entry)
+    yield from _means(scores, entry)
 
 
 def _means(records: Sequence[Mapping[str, Any]], entry: Entry) -> Iterator[Metric]:
@@ -179,13 +179,6 @@ def _means(records: Sequence[Mapping[str, Any]], entry: Entry) -> Iterator[Metri
             time = max(_milliseconds(record["time"]) for record in of_codec)
             for name in of_codec[0]["metrics"]:
                 yield Metric(f"test/{codec}/{name}_mean", fmean(record["metrics"][name] for record in of_codec), time, 0)
-
-
-def _scores(entry: Entry, folder: TrialFolder) -> Iterator[dict[str, Any]]:
-    """The records of the conditions that are done, in the plan's order."""
-    for condition in entry.conditions:
-        if folder.scored(condition, identity_of(condition)):
-            yield folder.read_score(condition, identity_of(condition))
 
 
 def score_table(entry: Entry, folder: TrialFolder) -> pa.Table:
@@ -201,7 +194,7 @@ def score_table(entry: Entry, folder: TrialFolder) -> pa.Table:
             "bytes_per_item": record["bytes_per_item"],
             "replicates": record["replicates"][name],
         }
-        for record in _scores(entry, folder)
+        for record in folder.scores(entry.conditions)
         for name, value in record["metrics"].items()
     ]
     schema = pa.schema(
@@ -225,9 +218,7 @@ def _summary(plan: Plan) -> list[Metric]:
     values: dict[tuple[str, Condition], list[float]] = {}
     times: dict[tuple[str, Condition], int] = {}
     for entry in plan.entries:
-        if entry.trial is None or plan.state(entry) != "done":
-            continue
-        for record in _scores(entry, plan.folder(entry.trial)):
+        for record in plan.folder(entry.trial).scores(entry.conditions) if plan.state(entry) == "done" else ():
             key = (entry.cell.name, Condition(codec=record["codec"], level=record["level"]))
             values.setdefault(key, []).append(record["metrics"][entry.cell.architecture.metric])
             times[key] = max(times.get(key, 0), _milliseconds(record["time"]))

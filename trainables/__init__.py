@@ -24,6 +24,7 @@ from trainables.contracts import (
     Split,
 )
 from trainables.recipes import recipes
+from trainables.storage import Folder
 from trainables.trial import Job, Trial, TrialFolder
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ __all__ = [
     "Condition",
     "Dataset",
     "Epoch",
+    "Folder",
     "Frames",
     "Job",
     "Learner",

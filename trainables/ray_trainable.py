@@ -6,16 +6,16 @@ folder, whatever ended the last attempt. What differs between tasks is not known
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 
-from trainables import ARCHITECTURES, CODECS, DATASETS, evaluate, identity_of, recipes, train
+from trainables import ARCHITECTURES, CODECS, DATASETS, evaluate, recipes, train
 from trainables.contracts import Recipe, Runtime, Source
-from trainables.trial import Job, Trial, TrialFolder
+from trainables.storage import Folder
+from trainables.trial import Job, Trial, TrialFolder, now
 
 
 class StudyTrainable(tune.Trainable):
@@ -47,29 +47,29 @@ def steps(job: Job) -> Iterator[dict[str, Any]]:
     An error of the trial itself is kept in its folder and ends it with `failure`, so that Tune does not try again what would fail
     again; a process that dies is Tune's to retry.
     """
-    folder = TrialFolder(Path(job.folder))
+    folder = TrialFolder(Folder(job.folder))
     folder.write_json("trial.json", job.trial.to_json())
-    folder.remove("failure.json")
+    folder.folder.remove("failure.json")
     try:
         yield from _train(job, folder)
         yield from _score(job, folder)
     except Exception as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        folder.write_json("failure.json", {"reason": reason, "time": _now()})
+        folder.write_failure(reason)
         yield {"phase": "failed", "failure": reason, "done": True}
         return
     yield {"phase": "done", "done": True}
 
 
 def _train(job: Job, folder: TrialFolder) -> Iterator[dict[str, Any]]:
-    trial = job.trial
-    if folder.trained:
+    trial, names = job.trial, folder.folder.names()
+    if "weights.pt" in names:
         return
-    parents = [TrialFolder(Path(parent)).read_state("weights.pt")["weights"] for parent in job.parents]
-    resume = folder.read_state("state.pt") if folder.exists("state.pt") else None
+    parents = [TrialFolder(Folder(parent)).read_state("weights.pt")["weights"] for parent in job.parents]
+    resume = folder.read_state("state.pt") if "state.pt" in names else None
     history: list[dict[str, Any]] = resume["history"] if resume else []
-    architecture, runtime = ARCHITECTURES[trial.architecture], _runtime(job)
     weights: Mapping[str, Any] = resume["weights"] if resume else {}
+    architecture = ARCHITECTURES[trial.architecture]
     epochs = train(
         architecture,
         _recipe(trial),
@@ -79,7 +79,7 @@ def _train(job: Job, folder: TrialFolder) -> Iterator[dict[str, Any]]:
         seed=trial.seed,
         parents=parents,
         resume=resume,
-        runtime=runtime,
+        runtime=_runtime(job),
     )
     for epoch in epochs:
         record = {
@@ -88,10 +88,9 @@ def _train(job: Job, folder: TrialFolder) -> Iterator[dict[str, Any]]:
             "validation": dict(epoch.validation),
             "seconds": epoch.seconds,
             "waiting": epoch.waiting,
-            "time": _now(),
+            "time": now(),
         }
-        history = [*history, record]
-        weights = epoch.weights
+        history, weights = [*history, record], epoch.weights
         # The state holds the history too: one file, replaced whole, so the two never disagree. history.json is a copy for readers.
         folder.write_state("state.pt", {**epoch.state, "weights": weights, "history": history})
         folder.write_json("history.json", history)
@@ -103,21 +102,19 @@ def _train(job: Job, folder: TrialFolder) -> Iterator[dict[str, Any]]:
         }
     folder.write_json("history.json", history)
     folder.write_state("weights.pt", {"weights": dict(weights), "trial": trial.to_json()})
-    folder.remove("state.pt")
+    folder.folder.remove("state.pt")
 
 
 def _score(job: Job, folder: TrialFolder) -> Iterator[dict[str, Any]]:
-    trial = job.trial
-    architecture = ARCHITECTURES[trial.architecture]
-    identities = {condition: identity_of(condition) for condition in job.conditions}
-    missing = [condition for condition in job.conditions if not folder.scored(condition, identities[condition])]
+    trial, missing = job.trial, folder.progress(job.conditions).missing
     if not missing:
         return
+    architecture = ARCHITECTURES[trial.architecture]
     weights = folder.read_state("weights.pt")["weights"]
-    data, runtime = _source(trial.dataset, job.data), _runtime(job)
+    data = _source(trial.dataset, job.data)
     started = time.perf_counter()
-    for score in evaluate(architecture, _hyper(trial), weights, data=data, conditions=missing, runtime=runtime):
-        folder.write_score(score, identities[score.condition], _now())
+    for score in evaluate(architecture, _hyper(trial), weights, data=data, conditions=missing, runtime=_runtime(job)):
+        folder.write_score(score)
         yield {
             "phase": "score",
             "condition": str(score.condition),
@@ -125,6 +122,8 @@ def _score(job: Job, folder: TrialFolder) -> Iterator[dict[str, Any]]:
             "seconds": time.perf_counter() - started,
         }
         started = time.perf_counter()
+    for codec in dict.fromkeys(condition.codec for condition in job.conditions if condition.codec):
+        folder.write_panel(CODECS[codec])
 
 
 def _recipe(trial: Trial) -> Recipe:
@@ -152,7 +151,3 @@ def _runtime(job: Job) -> Runtime:
 
     torch.set_num_threads(job.threads)
     return Runtime(device="cuda" if torch.cuda.is_available() else "cpu", workers=job.workers)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

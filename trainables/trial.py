@@ -9,22 +9,22 @@ of plan redoes only what it touches. Files are written whole: a reader sees the 
                            weights.pt            the trained network: training is done
                            scores/<name>.json    metrics, rate and replicates of one condition: that condition is done
                            pictures/<name>.png   drawn predictions
+                           panels/<codec>.png    the same, conditions side by side
                            failure.json          why the last attempt ended
 """
 
 import hashlib
 import io
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path, PurePosixPath
+from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
-
-from trainables.contracts import Condition, Score
+from trainables.codecs import identity_of
+from trainables.contracts import Codec, Condition, Score
+from trainables.panels import panel, strip
+from trainables.storage import Folder
 
 FORMAT = 1
 """Of every file in a trial's folder; raise it when their meaning changes."""
@@ -41,6 +41,7 @@ class Trial:
     codec: str | None
     dataset: str
     fingerprint: str
+    """Of the data set; empty where it is not at hand: such a trial can be planned, not run."""
     seed: int
     stage: str
     epochs: int
@@ -80,8 +81,9 @@ class Job:
     trial: Trial
     conditions: tuple[Condition, ...]
     folder: str
+    """URI of the trial's folder."""
     parents: tuple[str, ...]
-    """Folders of the parents, in the recipe's order."""
+    """URIs of the parents' folders, in the recipe's order."""
     data: str | None
     """Where the data set lies; None for embedded data."""
     threads: int
@@ -113,46 +115,45 @@ class Job:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What a trial's folder held when it was listed."""
+
+    started: bool
+    trained: bool
+    missing: tuple[Condition, ...]
+    """Conditions without a score by the codec as it is now."""
+    failed: bool
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.trained and not self.missing
+
+
 @dataclass(frozen=True)
 class TrialFolder:
     """The files of one trial."""
 
-    path: Path
+    folder: Folder
 
-    def exists(self, name: str) -> bool:
-        """Whether a file was written."""
-        return (self.path / name).is_file()
-
-    def write(self, name: str, data: bytes) -> None:
-        """Write a file whole and durably: a temporary file beside it, fsync, rename."""
-        target = self.path / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).replace(target)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-
-    def read(self, name: str) -> bytes:
-        """A file's bytes. Raises FileNotFoundError."""
-        return (self.path / name).read_bytes()
-
-    def remove(self, name: str) -> None:
-        """Remove a file if it is there."""
-        (self.path / name).unlink(missing_ok=True)
+    def progress(self, conditions: Sequence[Condition]) -> Progress:
+        """What is done, by one listing."""
+        names = self.folder.names()
+        return Progress(
+            started="trial.json" in names,
+            trained="weights.pt" in names,
+            missing=tuple(condition for condition in conditions if score_file(condition) not in names),
+            failed="failure.json" in names,
+        )
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a value as JSON."""
-        self.write(name, json.dumps(value, indent=1).encode())
+        self.folder.write(name, json.dumps(value, indent=1).encode())
 
     def read_json(self, name: str) -> Any:
-        """Read what `write_json` wrote."""
-        return json.loads(self.read(name))
+        """Read what `write_json` wrote. Raises FileNotFoundError."""
+        return json.loads(self.folder.read(name))
 
     def write_state(self, name: str, state: Mapping[str, Any]) -> None:
         """Write tensors and plain values, to be read by torch with `weights_only`."""
@@ -160,69 +161,81 @@ class TrialFolder:
 
         buffer = io.BytesIO()
         torch.save({"format": FORMAT, **state}, buffer)
-        self.write(name, buffer.getvalue())
+        self.folder.write(name, buffer.getvalue())
 
     def read_state(self, name: str) -> dict[str, Any]:
-        """Read what `write_state` wrote, on the processor. Raises ValueError for another format."""
+        """Read what `write_state` wrote, on the processor. Raises FileNotFoundError, and ValueError for another format."""
         import torch
 
-        state = torch.load(io.BytesIO(self.read(name)), map_location="cpu", weights_only=True)
+        state = torch.load(io.BytesIO(self.folder.read(name)), map_location="cpu", weights_only=True)
         if not isinstance(state, dict) or state.get("format") != FORMAT:
-            raise ValueError(f"{self.path / name}: not of format {FORMAT}; remove it to have it made again")
+            raise ValueError(f"{self.folder.uri}/{name}: not of format {FORMAT}; remove it to have it made again")
         return state
 
-    @property
     def history(self) -> list[dict[str, Any]]:
         """One record an epoch: losses, validation, seconds, waiting, time (UTC, ISO)."""
-        return list(self.read_json("history.json")) if self.exists("history.json") else []
+        try:
+            return list(self.read_json("history.json"))
+        except FileNotFoundError:
+            return []
 
-    @property
-    def trained(self) -> bool:
-        """Whether training is done."""
-        return self.exists("weights.pt")
+    def failure(self) -> str | None:
+        """Why the last attempt ended, if it failed."""
+        try:
+            return str(self.read_json("failure.json")["reason"])
+        except FileNotFoundError:
+            return None
 
-    def scored(self, condition: Condition, identity: str | None) -> bool:
-        """Whether a condition is done with the codec as it is now."""
-        return self.exists(score_file(condition, identity))
+    def write_failure(self, reason: str) -> None:
+        """Keep why an attempt ended."""
+        self.write_json("failure.json", {"format": FORMAT, "reason": reason, "time": now()})
 
-    def write_score(self, score: Score, identity: str | None, time: str) -> None:
-        """Keep a score: pictures first, since the score says that the condition is done."""
+    def write_score(self, score: Score) -> None:
+        """Keep a score: its picture first, since the score says that the condition is done."""
         if score.pictures:
-            self.write(picture_file(score.condition), png(score.pictures))
+            self.folder.write(picture_file(score.condition), strip(score.pictures))
         record = {
             "format": FORMAT,
             "codec": score.condition.codec,
             "level": score.condition.level,
-            "identity": identity,
-            "time": time,
+            "time": now(),
             "bits_per_pixel": score.bits_per_pixel,
             "bytes_per_item": score.bytes_per_item,
             "metrics": dict(score.metrics),
             "replicates": {name: [float(value) for value in values] for name, values in score.replicates.items()},
         }
-        self.write_json(score_file(score.condition, identity), record)
+        self.write_json(score_file(score.condition), record)
 
-    def read_score(self, condition: Condition, identity: str | None) -> dict[str, Any]:
-        """The record that `write_score` kept."""
-        return dict(self.read_json(score_file(condition, identity)))
+    def scores(self, conditions: Sequence[Condition]) -> list[dict[str, Any]]:
+        """The records of those conditions that are done, in the order given."""
+        names = self.folder.names()
+        return [self.read_json(score_file(condition)) for condition in conditions if score_file(condition) in names]
+
+    def write_panel(self, codec: Codec) -> None:
+        """Set the pictures of clean and of the codec's shown levels side by side, as far as there are any."""
+        names = self.folder.names()
+        conditions = (Condition(), *(Condition(codec=codec.name, level=level) for level in codec.shown))
+        strips = {str(each): self.folder.read(picture_file(each)) for each in conditions if picture_file(each) in names}
+        if strips:
+            self.folder.write(panel_file(codec.name), panel(strips))
 
 
-def score_file(condition: Condition, identity: str | None) -> str:
+def score_file(condition: Condition) -> str:
     """Named by condition and codec identity, so that a codec whose bytes change is scored again."""
-    return str(PurePosixPath("scores", f"{condition}.json" if identity is None else f"{condition}-{identity}.json"))
+    identity = identity_of(condition)
+    return f"scores/{condition}.json" if identity is None else f"scores/{condition}-{identity}.json"
 
 
 def picture_file(condition: Condition) -> str:
     """The drawn predictions of a condition."""
-    return str(PurePosixPath("pictures", f"{condition}.png"))
+    return f"pictures/{condition}.png"
 
 
-def png(pictures: Sequence[np.typing.NDArray[np.uint8]]) -> bytes:
-    """Pictures below one another, as a lossless file."""
-    from PIL import Image
+def panel_file(codec: str) -> str:
+    """The figure that sets conditions side by side."""
+    return f"panels/{codec}.png"
 
-    width = max(picture.shape[1] for picture in pictures)
-    padded = [np.pad(picture, ((0, 4), (0, width - picture.shape[1]), (0, 0)), constant_values=255) for picture in pictures]
-    buffer = io.BytesIO()
-    Image.fromarray(np.concatenate(padded)).save(buffer, "PNG")
-    return buffer.getvalue()
+
+def now() -> str:
+    """UTC to the millisecond, which is what MLflow keeps."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
