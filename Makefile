@@ -1,4 +1,4 @@
-.PHONY: help setup demo test lint wheel lock
+.PHONY: help setup demo test test-faults lint wheel lock
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
@@ -6,7 +6,7 @@ UV := VIRTUAL_ENV=.venv $(BIN)/uv
 INSTALL := pip install --quiet $(if $(TORCH),--torch-backend=$(TORCH)) --constraint requirements.lock
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 setup: .venv/current ## make .venv with everything in it (TORCH=cpu: uv's processor-only torch; untested)
 
@@ -24,6 +24,9 @@ demo: setup ## the main job on embedded data: train, retrain, recover; under 5 m
 test: lint ## everything that continuous integration checks
 	$(BIN)/pytest
 	$(MAKE) --no-print-directory wheel
+
+test-faults: setup ## kill, lose and damage things under a running study; some 20 minutes
+	$(BIN)/pytest -m faults -x --durations=0
 
 lint: setup ## formatting, style and types
 	$(BIN)/ruff format --check .

@@ -116,5 +116,4 @@ def _scores(client: MlflowClient, run: Run) -> pd.DataFrame:
 def newest_setups(trials: pd.DataFrame) -> pd.DataFrame:
     """Of each cell on each data set the trials of the setup that ended last: the seeds of one contrast must share it."""
     newest = trials.sort_values("ended").groupby(["cell", "dataset"])["setup"].transform("last")
-    kept: pd.DataFrame = trials[trials["setup"] == newest]
-    return kept
+    return pd.DataFrame(trials[trials["setup"] == newest.reindex(trials.index)])

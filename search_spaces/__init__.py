@@ -6,4 +6,4 @@ from search_spaces.space import Budget, Space
 
 SPACES: dict[str, Space] = {space.name: space for space in (DEMO, PAPER)}
 
-__all__ = ["SPACES", "Budget", "Space"]
+__all__ = ["DEMO", "PAPER", "SPACES", "Budget", "Space"]

@@ -90,10 +90,13 @@ class Progress:
             row.objective = float(result["objective"])
         if result["phase"] in {"train", "score"}:
             self._paces.setdefault((architecture.name, row.state), _Pace()).add(float(result["seconds"]))
+        elif result["phase"] == "encode":
+            row.state = f"encoding {result['pack']}: {result['built']}/{result['items']}"
+            self._line(row, row.state)
         elif result["phase"] == "done":
             row.conditions = len(row.entry.conditions)
             self._line(row, "done")
-        else:
+        elif result["phase"] == "failed":
             self._line(row, f"FAILED: {result['failure']}")
         self._show()
 

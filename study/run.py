@@ -1,10 +1,13 @@
 """One launch: what is not done goes to Ray Tune, what its folders then hold goes to MLflow, what is still missing is named."""
 
+import fcntl
 import logging
 import os
 import signal
+import socket
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -22,8 +25,9 @@ from rich.console import Console
 
 from study.plan import Entry, Plan
 from study.progress import Progress
+from study.reporter import Reporter
 from study.searcher import PlanSearcher
-from study.tracking import Status, Tracker
+from study.tracking import Status
 from trainables import Folder, Trial, TrialFolder
 from trainables.ray_trainable import StudyTrainable
 
@@ -65,12 +69,9 @@ def run(plan: Plan, *, tracking_uri: str, resources: Resources, console: Console
     """Do what is missing of a plan. Raises ValueError where a data set is not at hand, before anything starts."""
     for reason in plan.no_data.values():
         raise ValueError(reason)
-    reporter = _Reporter(plan, tracking_uri)
-    todo = [entry for entry in plan.entries if plan.state(entry) != "done"]
-    received = None
-    if todo:
-        received = _tune(plan, todo, reporter, resources, console)
-    reporter.close(plan)
+    with _alone(plan.storage), Reporter(plan, tracking_uri) as reporter:
+        todo = [entry for entry in plan.entries if plan.state(entry) != "done"]
+        received = _tune(plan, todo, reporter, resources, console) if todo else None
     failed, missing = {}, {}
     for entry in plan.entries:
         state = plan.state(entry)
@@ -82,47 +83,51 @@ def run(plan: Plan, *, tracking_uri: str, resources: Resources, console: Console
     return Outcome(failed=failed, missing=missing, signal=received, untracked=reporter.trouble)
 
 
-class _Reporter:
-    """Tells MLflow, and goes on without it where it cannot be told: the folders hold everything, the next launch repairs."""
+@contextmanager
+def _alone(storage: Folder) -> Iterator[None]:
+    """One launch at a time on a storage; a second one is refused. The lock ends with the process that holds it.
 
-    def __init__(self, plan: Plan, uri: str) -> None:
-        self.trouble: str | None = None
-        self._tracker: Tracker | None = None
-        self._try(lambda: self._open(uri, plan), uri)
-        self._uri = uri
-
-    def _open(self, uri: str, plan: Plan) -> None:
-        self._tracker = Tracker(uri, plan)
-
-    def project(self, entry: Entry, status: Status) -> None:
-        tracker = self._tracker
-        if tracker is not None:
-            self._try(lambda: tracker.project(entry, status), self._uri)
-
-    def close(self, plan: Plan) -> None:
-        """Repair every run, then sum up."""
-        statuses: dict[str, Status] = {"done": "FINISHED", "failed": "FAILED", "partial": "KILLED"}
-        states = [plan.state(entry) for entry in plan.entries]
-        for entry, state in zip(plan.entries, states, strict=True):
-            if state in statuses:
-                self.project(entry, statuses[state])
-        tracker = self._tracker
-        if tracker is not None:
-            complete = all(state == "done" for state in states)
-            self._try(lambda: tracker.finish("FINISHED" if complete else "FAILED" if "failed" in states else "KILLED"), self._uri)
-
-    def _try(self, act: Any, uri: str) -> None:
+    On local and shared folders by a file lock. On S3 there is none: within one Ray cluster `_claim` refuses the second, across
+    clusters nobody does.
+    """
+    if storage.local is None:
+        yield
+        return
+    storage.local.mkdir(parents=True, exist_ok=True)
+    with (storage.local / ".lock").open("a+") as file:
         try:
-            act()
-        except Exception as error:  # whatever the store's client raises: training must not die of it
-            self.trouble = f"MLflow at {uri} could not be told: {' '.join(str(error).split())[:300]}"
-            self._tracker = None
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            raise ValueError(
+                f"{storage.uri} is in use by {file.read() or 'another launch'}; wait for it, or give --storage"
+            ) from error
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        yield
+
+
+@ray.remote(num_cpus=0)
+class _Claim:
+    """Lives as long as the driver that made it."""
+
+
+def _claim(storage: Folder) -> Any:
+    """Claim a storage within the Ray cluster: a named actor, which ends with this driver."""
+    name = f"study of {storage.uri}"
+    try:
+        return _Claim.options(name=name, namespace="compression-study").remote()  # type: ignore[attr-defined]
+    except ValueError as error:
+        raise ValueError(
+            f"{storage.uri} is in use by another launch on this Ray cluster; wait for it, or give --storage"
+        ) from error
 
 
 class _Callback(tune.Callback):
     """Passes Tune's events on to progress and MLflow."""
 
-    def __init__(self, plan: Plan, progress: Progress, reporter: _Reporter) -> None:
+    def __init__(self, plan: Plan, progress: Progress, reporter: Reporter) -> None:
         self._entries = {entry.trial.key: entry for entry in plan.entries}
         self._progress, self._reporter = progress, reporter
 
@@ -134,16 +139,16 @@ class _Callback(tune.Callback):
         key = _key(trial.config)
         self._progress.result(key, result)
         status: dict[str, Status] = {"done": "FINISHED", "failed": "FAILED"}
-        self._reporter.project(self._entries[key], status.get(result["phase"], "RUNNING"))
+        self._reporter.changed(self._entries[key], status.get(result["phase"], "RUNNING"))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
         key = _key(trial.config)
         self._progress.died(key)
         TrialFolder(Folder(trial.config["folder"])).write_failure(f"its process died {RETRIES + 1} times; see Ray's logs")
-        self._reporter.project(self._entries[key], "FAILED")
+        self._reporter.changed(self._entries[key], "FAILED")
 
 
-def _tune(plan: Plan, todo: Sequence[Entry], reporter: _Reporter, resources: Resources, console: Console) -> int | None:
+def _tune(plan: Plan, todo: Sequence[Entry], reporter: Reporter, resources: Resources, console: Console) -> int | None:
     """Run entries on Ray Tune; the signal that ended it, if one did."""
     cpus = resources.cpus or len(psutil.Process().cpu_affinity())
     local: dict[str, Any] = {"num_cpus": cpus, "num_gpus": resources.gpus, "include_dashboard": False}
@@ -154,6 +159,7 @@ def _tune(plan: Plan, todo: Sequence[Entry], reporter: _Reporter, resources: Res
         **({} if resources.address else local),
     )
     try:
+        claim = _claim(plan.storage)
         offered: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         need = {"CPU": plan.space.threads + plan.space.workers, "GPU": plan.space.gpus if offered.get("GPU") else 0}
         if offered.get("CPU", 0) < need["CPU"]:
@@ -178,6 +184,7 @@ def _tune(plan: Plan, todo: Sequence[Entry], reporter: _Reporter, resources: Res
                 ),
             )
             tuner.fit()
+            del claim
             return signals.received
     finally:
         ray.shutdown()

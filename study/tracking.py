@@ -62,6 +62,7 @@ class Tracker:
         )
         self._runs: dict[str, Run] = {}
         self._logged: dict[str, int] = {}
+        self._statuses: dict[str, Status] = {}
 
     def project(self, entry: Entry, status: Status) -> None:
         """Bring a trial's run up to what its folder holds."""
@@ -72,6 +73,8 @@ class Tracker:
         for start in range(0, len(fresh), BATCH):
             self._client.log_batch(run_id, metrics=fresh[start : start + BATCH])
         self._logged[run_id] = len(metrics)
+        if self._statuses.get(run_id) == status and not fresh:
+            return
         if status == "FINISHED":
             with tempfile.TemporaryDirectory() as scratch:
                 table = Path(scratch, "scores.parquet")
@@ -88,6 +91,13 @@ class Tracker:
             self._client.update_run(run_id, status)
         else:
             self._client.set_terminated(run_id, status)
+        self._statuses[run_id] = status
+
+    def orphans(self) -> None:
+        """End the runs that still say they are running but are not: a killed launch left them so."""
+        for run in self._client.search_runs([self._experiment], "tags.kind = 'trial' and attributes.status = 'RUNNING'"):
+            if self._statuses.get(run.info.run_id) != "RUNNING":
+                self._client.set_terminated(run.info.run_id, "KILLED")
 
     def finish(self, status: Status) -> None:
         """Sum the stage up on its parent run, whose charts are the first that MLflow shows."""
@@ -249,3 +259,32 @@ def _git_commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return ""
     return described.stdout.strip()
+
+
+def probe(uri: str) -> str:
+    """What a tracking store is, after reading from it and writing to it; nothing is left behind.
+
+    Raises OSError for a folder, sqlite3.Error for a database file, and whatever MLflow's client raises.
+    """
+    import sqlite3
+    from contextlib import closing
+
+    path = Path(uri.removeprefix("sqlite:///")).absolute() if uri.startswith("sqlite:///") else None
+    if path is not None:
+        folder = next(parent for parent in path.parents if parent.exists())
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        if not path.exists():
+            return f"sqlite, made by the first run; {folder} is writable"
+        with closing(sqlite3.connect(path, timeout=5)) as database:
+            database.execute("BEGIN IMMEDIATE")  # takes the right to write, and gives it back
+            database.rollback()
+    client = MlflowClient(tracking_uri=uri)
+    experiments = client.search_experiments(max_results=1)
+    if path is not None:
+        return "sqlite, readable and writable"
+    if not experiments:
+        return "readable; nothing in it yet to try writing to"
+    client.set_experiment_tag(experiments[0].experiment_id, "check", "1")
+    client.delete_experiment_tag(experiments[0].experiment_id, "check")
+    return "readable and writable"

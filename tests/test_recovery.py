@@ -1,6 +1,7 @@
 """The tables of the analysis on results made by hand."""
 
 import json
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ SCORES = {
 CONDITIONS = [("", 0), ("jpeg", 75), ("jpeg", 5)]
 
 
-def results(scores: dict[str, list[tuple[float, ...]]], *, noise: float = 0.001, mode: str = "max") -> Results:
+def results(scores: Mapping[str, Sequence[tuple[float, ...]]], *, noise: float = 0.001, mode: str = "max") -> Results:
     trials, rows = [], []
     rng = np.random.default_rng(0)
     shared = rng.normal(0, noise, (len(CONDITIONS), 50))

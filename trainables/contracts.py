@@ -4,7 +4,7 @@ To add a codec, a schedule, a data set or an architecture, write a value that sa
 `CODECS` (codecs.py), `recipes` (recipes.py), `DATASETS` and `ARCHITECTURES` (a task's room, gathered in `trainables/__init__.py`).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -14,6 +14,8 @@ import numpy.typing as npt
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from trainables.store import Store
 
 Frames = npt.NDArray[np.uint8]
 """Decoded imagery, (T, H, W, 3), RGB, 0..255. A still has T = 1."""
@@ -94,6 +96,9 @@ class Split(Protocol):
     def target(self, index: int) -> Any:
         """An item's ground truth, as the task defines it. No codec ever touches it."""
 
+    def files(self, index: int) -> tuple[Path, ...]:
+        """The files that an item is read from, its imagery's first; none for made data."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
@@ -106,6 +111,12 @@ class Source:
     test: Split
     fingerprint: str
     """Digest of the sorted (relative name, size) of every file and of the split lists."""
+    slow: bool = False
+    """Whether decoding an item costs much more than reading its pixels (PNG; scenes): decoded frames are then kept."""
+
+    def split(self, name: str) -> Split:
+        """`train`, `val` or `test`."""
+        return {"train": self.train, "val": self.val, "test": self.test}[name]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +127,8 @@ class Dataset:
     task: str
     summary: str
     """One line: what it is, and the layout that the reader expects."""
+    present: Callable[[Any], Iterable[int]]
+    """Which classes, as indices into the source's `classes`, occur in a target."""
     open: Callable[[Path], Source] | None = None
     """Opens the tree at a path. Raises ValueError in one line that names the file, the place and the remedy."""
     make: Callable[[], Source] | None = None
@@ -186,6 +199,8 @@ class Runtime:
     device: str = "cpu"
     workers: int = 0
     """Loader processes; 0 loads in the training process."""
+    store: "Store | None" = None
+    """Where encoded imagery is kept; without one it is encoded each time, to the same bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)

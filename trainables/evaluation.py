@@ -11,9 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from trainables.codecs import CODECS
-from trainables.contracts import Architecture, Condition, Learner, Runtime, Score, Source, Split, Weights
-from trainables.loading import Samples, evaluation_draws, loader
+from trainables.contracts import Architecture, Condition, Learner, Runtime, Score, Source, Weights
+from trainables.loading import evaluation_draws, loader, samples
 from trainables.resampling import resamples
 
 PICTURES = 3
@@ -50,7 +49,7 @@ def evaluate(
         raise ValueError(f"weights do not fit {architecture.name}: {' '.join(str(mismatch).split())}") from mismatch
     counts = resamples(data.fingerprint, data.test.groups)
     for condition in conditions:
-        measured = measure(architecture, hyper, learner, data, data.test, condition, runtime, pictures=PICTURES)
+        measured = measure(architecture, hyper, learner, data, "test", condition, runtime, pictures=PICTURES)
         coded = condition.codec is not None
         yield Score(
             condition=condition,
@@ -73,21 +72,18 @@ def measure(
     hyper: Any,
     learner: Learner,
     data: Source,
-    split: Split,
+    split: str,
     condition: Condition,
     runtime: Runtime,
     *,
     pictures: int = 0,
 ) -> Measured:
     """Pass one whole split of a source through a network under one condition, drawing the first `pictures` items."""
-    if condition.codec is not None and condition.codec not in CODECS:
-        raise ValueError(f"unknown codec {condition.codec!r}: known are {', '.join(CODECS)}")
-    codec = CODECS[condition.codec] if condition.codec else None
-    samples = Samples(architecture=architecture, hyper=hyper, split=split, codec=codec, keep_frames=pictures)
-    draws = evaluation_draws(len(split.names), hyper.batch_size, condition.level)
+    items = samples(architecture, hyper, data, split, condition.codec, runtime, keep_frames=pictures)
+    draws = evaluation_draws(len(items.split.names), hyper.batch_size, condition.level)
     learner.network.eval()
     measured = Measured()
-    for batch in loader(samples, draws, runtime):
+    for batch in loader(items, draws, runtime):
         with torch.inference_mode():
             predictions = learner.predict(batch.examples)
         measured.statistics.extend(architecture.statistics(predictions, batch.examples, data))

@@ -25,16 +25,27 @@ def read_rgb(path: Path) -> Frames:
         raise ValueError(f"{path}: unreadable image ({error}); restore the file or take it off its list") from error
 
 
+class MissingFilesError(ValueError):
+    """Files that a data set lists and that are not there."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        more = f" (and {len(files) - 1} more)" if len(files) > 1 else ""
+        super().__init__(f"{files[0]}: listed but missing{more}; is the data set complete?")
+        self.files = tuple(files)
+
+
 def fingerprint(root: Path, files: Iterable[str], lists: Sequence[Sequence[str]]) -> str:
     """Digest, 16 hexadecimal digits, of the sorted (relative name, size) of files and of the split lists.
 
-    Contents are not read: that would cost minutes at every launch. Raises ValueError naming the first file that is missing.
+    Contents are not read: that would cost minutes at every launch. Raises MissingFilesError with every file that is missing.
     """
-    sizes = []
+    sizes, missing = [], []
     for name in sorted(set(files)):
         path = root / name
         try:
             sizes.append((name, path.stat().st_size))
-        except OSError as error:
-            raise ValueError(f"{path}: listed but missing; is the data set complete?") from error
+        except OSError:
+            missing.append(path)
+    if missing:
+        raise MissingFilesError(missing)
     return hashlib.sha256(json.dumps([sizes, [sorted(part) for part in lists]]).encode()).hexdigest()[:16]

