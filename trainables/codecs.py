@@ -33,7 +33,7 @@ class Jpeg:
         """
         if not 1 <= level <= 100:
             raise ValueError(f"jpeg: quality {level} is outside 1..100")
-        if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[0] != 1 or frames.shape[3] != 3:
+        if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[0] != 1 or frames.shape[3] != 3 or not frames.size:
             raise ValueError(f"jpeg: takes one uint8 RGB still (1, H, W, 3), not {frames.dtype} {frames.shape}")
         ok, data = cv2.imencode(".jpg", cv2.cvtColor(frames[0], cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, level])
         if not ok:
@@ -42,7 +42,8 @@ class Jpeg:
 
     def decode(self, data: bytes) -> Frames:
         """Decompress to (1, H, W, 3). Raises ValueError for what is no JPEG file."""
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if data else None
+        is_jpeg = data[:2] == b"\xff\xd8"  # OpenCV would decode other formats too
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if is_jpeg else None
         if image is None:
             raise ValueError(f"jpeg: {len(data)} bytes that do not decode")
         return np.asarray(image, np.uint8)[None]
@@ -63,14 +64,10 @@ def probe() -> Frames:
 
 def identity_of(condition: Condition) -> str | None:
     """The identity of a condition's codec at its level; None for clean."""
-    return None if condition.codec is None or condition.level is None else _identity(condition.codec, condition.level)
+    return None if condition.codec is None or condition.level is None else identity(CODECS[condition.codec], condition.level)
 
 
 @lru_cache
-def _identity(codec: str, level: int) -> str:
-    return identity(CODECS[codec], level)
-
-
 def identity(codec: Codec, level: int) -> str:
     """Digest, 16 hexadecimal digits, of the bytes and pixels that the codec makes of the probe at a level."""
     data = codec.encode(probe(), level)

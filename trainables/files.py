@@ -2,11 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile
 
 from trainables.contracts import Frames
 
@@ -16,12 +17,21 @@ def read_rgb(path: Path) -> Frames:
 
     Raises ValueError naming the file where it is missing, damaged, or of a mode without an agreed RGB reading (CMYK, 16 bit).
     """
+    with open_image(path) as image:
+        # Pillow cuts colour of 16 bits to 8 under the mode "RGB"; the raw mode still tells.
+        raw = str(image.tile[0].args) if image.tile else ""
+        if image.mode not in {"RGB", "L", "P", "1", "RGBA", "LA"} or ";16" in raw:
+            raise ValueError(f"{path}: image mode {image.mode} ({raw}) is not supported; convert it to 8-bit RGB")
+        return np.asarray(image.convert("RGB"), np.uint8)[None]
+
+
+@contextmanager
+def open_image(path: Path) -> Iterator[ImageFile.ImageFile]:
+    """An image file, opened. Whatever Pillow raises while it is read becomes a ValueError that names the file."""
     try:
         with Image.open(path) as image:
-            if image.mode not in {"RGB", "L", "P", "1", "RGBA", "LA"}:
-                raise ValueError(f"{path}: image mode {image.mode} is not supported; convert it to RGB")
-            return np.asarray(image.convert("RGB"), np.uint8)[None]
-    except (OSError, UnidentifiedImageError) as error:
+            yield image
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path}: unreadable image ({error}); restore the file or take it off its list") from error
 
 

@@ -6,6 +6,7 @@ in the main process, draws order and levels; a worker gets (item, level, key) an
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing import set_forkserver_preload
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -129,6 +130,8 @@ def loader(items: Samples, batches: Sequence[list[Draw]] | Sampler[list[Draw]], 
 
     Workers come from a fork server: they die within seconds with a killed parent, and never fork a process that runs threads.
     """
+    if runtime.workers:
+        set_forkserver_preload(["trainables.loading"])  # imports torch once, not in every worker
     return DataLoader(
         items,
         batch_sampler=batches,

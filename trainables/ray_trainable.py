@@ -149,11 +149,7 @@ def _recipe(trial: Trial) -> Recipe:
 
 
 def _hyper(trial: Trial) -> Any:
-    values = {
-        name: tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
-        for name, value in trial.hyper.items()
-    }
-    return ARCHITECTURES[trial.architecture].hyper(**values)
+    return ARCHITECTURES[trial.architecture].hyper(**trial.hyper)
 
 
 @lru_cache(maxsize=1)

@@ -71,7 +71,8 @@ class Trial:
         if record.get("format") != FORMAT:
             raise ValueError(f"trial record of format {record.get('format')}, this version reads {FORMAT}")
         values = {field.name: record[field.name] for field in fields(cls)}
-        return cls(**values | {"parents": tuple(values["parents"]), "identities": tuple(values["identities"])})
+        hyper = {name: tuple(value) if isinstance(value, list) else value for name, value in values["hyper"].items()}
+        return cls(**values | {"hyper": hyper, "parents": tuple(values["parents"]), "identities": tuple(values["identities"])})
 
 
 @dataclass(frozen=True, kw_only=True)

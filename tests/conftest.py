@@ -1,0 +1,35 @@
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from search_spaces import SPACES
+from trainables import ARCHITECTURES, DATASETS, Architecture, Source
+from trainables.segmentation.data import SceneSplit
+
+torch.set_num_threads(1)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Repeat the filter of `trainables.segmentation.segnet`: pytest replaces those that modules set."""
+    config.addinivalue_line("filterwarnings", "ignore:max_unpooling2d_forward_out does not have a deterministic")
+
+
+@pytest.fixture
+def segnet() -> Architecture:
+    return ARCHITECTURES["segnet"]
+
+
+@pytest.fixture
+def streets() -> Source:
+    """12 / 4 / 6 embedded scenes."""
+    parts = {"train": 12, "val": 4, "test": 6}
+    splits = {name: SceneSplit(seed=seed, count=count) for seed, (name, count) in enumerate(parts.items())}
+    return replace(DATASETS["street_scenes"].source(None), **splits)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def hyper(segnet: Architecture) -> Any:
+    """Of half the reduced network, for the dozen scenes of `streets`."""
+    return segnet.hyper(**{**SPACES["demo"].budgets["segnet"].hyper, "batch_size": 4, "width": 1 / 8})

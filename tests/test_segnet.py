@@ -1,0 +1,218 @@
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from search_spaces import SPACES
+from trainables import Source
+from trainables.segmentation.metrics import VOID
+from trainables.segmentation.segnet import SegmentationLearner, SegNet, weights_of_classes
+
+PUBLISHED = (2, 2, 3, 3, 3)
+VGG16 = [(3, 64), (64, 64), (64, 128), (128, 128), (128, 256), (256, 256), (256, 256)]
+VGG16 += [(256, 512), (512, 512), (512, 512), (512, 512), (512, 512), (512, 512)]
+
+
+def published(classes: int) -> SegNet:
+    """The network of the paper, without memory or initial weights."""
+    with torch.device("meta"):
+        return SegNet(classes, width=1, convolutions=PUBLISHED)
+
+
+def reduced(classes: int = 11) -> SegNet:
+    torch.manual_seed(0)
+    return SegNet(classes, width=0.25, convolutions=(1, 1, 1, 1, 1))
+
+
+def convolutions(*modules: nn.Module) -> list[tuple[int, int]]:
+    parts = [part for module in modules for part in module.modules() if isinstance(part, nn.Conv2d)]
+    return [(part.in_channels, part.out_channels) for part in parts]
+
+
+def parameters(network: nn.Module) -> int:
+    return sum(each.numel() for each in network.parameters())
+
+
+def test_the_published_encoder_has_the_13_convolutions_of_vgg16() -> None:
+    assert convolutions(published(19).encoder) == VGG16
+    assert len(VGG16) == 13
+
+
+def test_the_published_decoder_mirrors_the_encoder_and_ends_in_the_classes() -> None:
+    network = published(19)
+    mirrored = [(after, before) for before, after in reversed(VGG16)]
+    assert convolutions(network.decoder, network.last) == [*mirrored[:-1], (64, 19)]
+
+
+def test_the_published_network_has_29_million_parameters() -> None:
+    decoder = [*((after, before) for before, after in reversed(VGG16[1:])), (64, 19)]
+    kernels = sum(9 * before * after + after for before, after in (*VGG16, *decoder))
+    norms = sum(2 * after for _, after in (*VGG16, *decoder[:-1]))
+    assert parameters(published(19)) == kernels + norms
+    assert kernels + norms == pytest.approx(29.4e6, abs=0.1e6)
+
+
+def test_the_reduced_network_has_half_a_million_parameters() -> None:
+    stages = [(3, 16), (16, 32), (32, 64), (64, 128), (128, 128)]
+    decoder = [*((after, before) for before, after in reversed(stages[1:]))]
+    kernels = sum(9 * before * after + after for before, after in (*stages, *decoder, (16, 11)))
+    norms = sum(2 * after for _, after in (*stages, *decoder))
+    assert parameters(reduced(11)) == kernels + norms
+    assert kernels + norms == pytest.approx(0.49e6, abs=0.01e6)
+
+
+def test_every_convolution_but_the_last_is_followed_by_batch_norm_and_relu() -> None:
+    parts = [part for part in published(19).modules() if isinstance(part, nn.Conv2d | nn.BatchNorm2d | nn.ReLU)]
+    assert [type(part) for part in parts] == [nn.Conv2d, nn.BatchNorm2d, nn.ReLU] * 25 + [nn.Conv2d]
+
+
+def test_every_convolution_is_3_by_3_and_keeps_the_size() -> None:
+    found = [part for part in published(19).modules() if isinstance(part, nn.Conv2d)]
+    assert {(part.kernel_size, part.padding, part.stride) for part in found} == {((3, 3), (1, 1), (1, 1))}
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (33, 63), (45, 67), (96, 128), (90, 120)])
+def test_logits_have_the_size_of_the_input(height: int, width: int) -> None:
+    network = reduced(11).eval()
+    with torch.inference_mode():
+        assert network(torch.zeros(2, 3, height, width)).shape == (2, 11, height, width)
+
+
+def test_logits_can_be_negative() -> None:
+    with torch.inference_mode():
+        logits = reduced().eval()(torch.randn(1, 3, 32, 32))
+    assert logits.min() < 0 < logits.max()
+
+
+@pytest.mark.parametrize("counts", [(2, 2, 3, 3), (2, 2, 3, 3, 3, 3), (2, 2, 0, 3, 3)])
+def test_other_than_five_positive_counts_of_convolutions_are_refused_by_value(counts: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=", ".join(map(str, counts))):
+        SegNet(11, width=1, convolutions=counts)
+
+
+def test_a_width_that_is_not_positive_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"positive width.*not 0"):
+        SegNet(11, width=0, convolutions=PUBLISHED)
+
+
+def brightest(maps: Tensor) -> Tensor:
+    """Where the first maximum of each 2 x 2 window lies."""
+    places = torch.zeros_like(maps, dtype=torch.bool)
+    for n, c, y, x in np.ndindex(maps.shape[0], maps.shape[1], maps.shape[2] // 2, maps.shape[3] // 2):
+        window = maps[n, c, 2 * y : 2 * y + 2, 2 * x : 2 * x + 2].reshape(-1).tolist()
+        place = window.index(max(window))
+        places[n, c, 2 * y + place // 2, 2 * x + place % 2] = True
+    return places
+
+
+def test_the_decoder_unpools_to_where_the_maxima_of_the_encoder_were() -> None:
+    torch.manual_seed(0)
+    network = SegNet(3, width=1 / 32, convolutions=(1, 1, 1, 1, 1)).eval()
+    encoded: list[Tensor] = []
+    unpooled: list[Tensor] = []
+    for stage in network.encoder:
+        stage.register_forward_hook(lambda _module, _inputs, output: encoded.append(output.clone()))
+    for stage in [*network.decoder, network.last]:
+        stage.register_forward_pre_hook(lambda _module, inputs: unpooled.append(inputs[0].clone()))
+    with torch.inference_mode():
+        network(torch.randn(1, 3, 64, 96))
+    assert len(encoded) == len(unpooled) == 5
+    for maps, sparse in zip(reversed(encoded), unpooled, strict=True):
+        assert sparse.shape == maps.shape
+        assert not sparse[~brightest(maps)].any()
+        assert sparse.any()
+
+
+def test_the_deepest_unpooling_restores_the_maxima_themselves() -> None:
+    network = reduced().eval()
+    seen: list[Tensor] = []
+    network.encoder[-1].register_forward_hook(lambda _module, _inputs, output: seen.append(output.clone()))
+    network.decoder[0].register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0].clone()))
+    with torch.inference_mode():
+        network(torch.randn(1, 3, 64, 64))
+    maps, sparse = seen
+    assert torch.equal(sparse, torch.where(brightest(maps), maps, 0.0))
+
+
+class LogitsOfEachPixel(nn.Module):
+    """Logits that are parameters: where a step changes them is where a gradient came from."""
+
+    def __init__(self, classes: int, height: int, width: int) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(1, classes, height, width))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.logits.expand(len(images), -1, -1, -1)
+
+
+def learner_of_pixels(hyper: Any, class_weights: Tensor | None = None) -> SegmentationLearner:
+    plain = replace(hyper, optimiser="sgd", lr=1.0, lr_schedule="constant", momentum=0.0)
+    return SegmentationLearner(LogitsOfEachPixel(3, 4, 4), plain, class_weights=lambda: class_weights, steps=1, device="cpu")
+
+
+def batch_of(mask: Tensor) -> dict[str, Tensor]:
+    return {"image": torch.zeros(len(mask), 3, 4, 4, dtype=torch.uint8), "mask": mask.to(torch.uint8)}
+
+
+def test_void_pixels_give_no_gradient(hyper: Any) -> None:
+    learner = learner_of_pixels(hyper)
+    mask = torch.randint(0, 3, (1, 4, 4), generator=torch.Generator().manual_seed(0))
+    mask[0, 1:3, 2:] = VOID
+    learner.update(batch_of(mask))
+    changed = learner.network.logits.detach().abs().sum(dim=1) > 0  # type: ignore[operator]
+    assert torch.equal(changed, mask != VOID)
+
+
+def test_the_loss_of_even_logits_is_the_logarithm_of_the_classes(hyper: Any) -> None:
+    mask = torch.full((2, 4, 4), VOID)
+    mask[:, 0] = 1
+    assert learner_of_pixels(hyper).update(batch_of(mask))["loss"].item() == pytest.approx(np.log(3))
+
+
+def test_the_loss_weighs_classes(hyper: Any) -> None:
+    learner = learner_of_pixels(hyper, torch.tensor([1.0, 0.0, 2.0]))
+    mask = torch.zeros(1, 4, 4)
+    mask[0, 1], mask[0, 2] = 1, 2
+    learner.update(batch_of(mask))
+    steps = learner.network.logits.detach().abs().sum(dim=1)[0, :, 0]  # type: ignore[operator]
+    assert (steps / steps[0]).tolist() == pytest.approx([1, 0, 2, 1])
+
+
+def test_class_weights_are_the_inverse_roots_of_frequencies_with_mean_one(streets: Source) -> None:
+    counts = np.zeros(11)
+    for index in range(12):
+        for label in streets.train.target(index).ravel():
+            counts[label] += 1
+    expected = 1 / np.sqrt(counts / counts.sum())
+    weights = weights_of_classes(streets, "inverse_sqrt")
+    assert weights is not None
+    assert weights.tolist() == pytest.approx((expected / expected.mean()).tolist(), rel=1e-5)
+
+
+def test_a_class_that_never_occurs_weighs_nothing(streets: Source) -> None:
+    weights = weights_of_classes(replace(streets, classes=(*streets.classes, "unicorn")), "inverse_sqrt")
+    assert weights is not None
+    assert weights[-1] == 0
+    assert weights[:-1].mean().item() == pytest.approx(1)
+
+
+def test_without_class_weights_the_masks_are_not_weighed(streets: Source) -> None:
+    assert weights_of_classes(streets, "none") is None
+
+
+def test_predictions_do_not_depend_on_the_other_items_of_a_batch(segnet: Any, hyper: Any, streets: Source) -> None:
+    learner = segnet.learner(hyper, streets, 1, "cpu")
+    learner.network.eval()
+    images = torch.from_numpy(np.concatenate([streets.val.frames(i) for i in range(3)]).transpose(0, 3, 1, 2).copy())
+    with torch.inference_mode():
+        together = learner.predict({"image": images})
+        alone = learner.predict({"image": images[1:2]})
+    assert np.mean(together[1] == alone[0]) > 0.999
+
+
+def test_the_demo_trains_the_reduced_network() -> None:
+    hyper = SPACES["demo"].budgets["segnet"].hyper
+    assert (hyper["width"], hyper["convolutions"]) == (0.25, (1, 1, 1, 1, 1))
