@@ -4,10 +4,12 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from search_spaces import SPACES
@@ -44,6 +46,11 @@ def _parser() -> argparse.ArgumentParser:
     def over_cells(made: argparse.ArgumentParser) -> argparse.ArgumentParser:
         made.add_argument("space", metavar="SPACE", help=f"search space: {', '.join(SPACES)}")
         made.add_argument("patterns", metavar="PATTERN", nargs="*", help="cells, as in 'segnet/jpeg/*'; default all")
+        with_data(made)
+        made.add_argument("--seeds", type=_count, metavar="N", help="repeat every cell over seeds 0..N-1")
+        return made
+
+    def with_data(made: argparse.ArgumentParser) -> argparse.ArgumentParser:
         made.add_argument(
             "--data",
             action="append",
@@ -51,7 +58,6 @@ def _parser() -> argparse.ArgumentParser:
             metavar="NAME=PATH|TASK=NAME",
             help="where a data set lies, or which one a task takes",
         )
-        made.add_argument("--seeds", type=_count, metavar="N", help="repeat every cell over seeds 0..N-1")
         return made
 
     def stored(made: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -59,12 +65,17 @@ def _parser() -> argparse.ArgumentParser:
         made.add_argument("--tracking-uri", metavar="URI", help="MLflow (default: sqlite in the storage)")
         return made
 
+    def on_ray(made: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        made.add_argument("--address", metavar="ADDRESS", help="a running Ray cluster, or auto; default: this machine alone")
+        made.add_argument("--cpus", type=_count, metavar="N", help="processors offered to Ray (default: all)")
+        made.add_argument("--gpus", type=int, metavar="N", help="GPUs offered to Ray (default: all)")
+        return made
+
     verb("list", _list, "tasks, architectures, codecs with ladders, recipes, data sets, search spaces")
     stored(over_cells(verb("plan", _plan, "the dry run: cells, trials, what is done, partial, failed and why, missing")))
-    run = stored(over_cells(verb("run", _run, "train what is missing, score it under every condition, report to MLflow")))
-    run.add_argument("--address", metavar="ADDRESS", help="a running Ray cluster, or auto; default: this machine alone")
-    run.add_argument("--cpus", type=_count, metavar="N", help="processors offered to Ray (default: all)")
-    run.add_argument("--gpus", type=int, metavar="N", help="GPUs offered to Ray (default: all)")
+    on_ray(stored(over_cells(verb("run", _run, "train what is missing, score it under every condition, report to MLflow"))))
+    check = on_ray(stored(with_data(verb("check", _check, "are data, codecs, GPUs, Ray, storage and MLflow as they must be?"))))
+    check.add_argument("space", metavar="SPACE", nargs="?", help="a search space, to check its data sets and the disk it takes too")
     report = stored(verb("report", _report, "tables from what MLflow holds, on the terminal and as files"))
     report.add_argument("space", metavar="SPACE", nargs="?", help="one study; default: every study that MLflow holds")
     return parser
@@ -200,6 +211,8 @@ def _run(options: argparse.Namespace) -> int:
         console.print(f"failed: {name}: {reason}", soft_wrap=True, markup=False, highlight=False)
     for name, waits in outcome.missing.items():
         console.print(f"missing: {name} {waits}", soft_wrap=True, markup=False, highlight=False)
+    if outcome.lost:
+        console.print(outcome.lost, soft_wrap=True, markup=False, highlight=False)
     if outcome.untracked:
         console.print(
             f"{outcome.untracked}; the figures are safe in {plan.storage.uri}, run the same command again to repair", soft_wrap=True
@@ -209,6 +222,31 @@ def _run(options: argparse.Namespace) -> int:
     else:
         console.print(f"complete: {len(plan.entries)} trials; see them with: study report {plan.space.name}", highlight=False)
     return outcome.exit_code
+
+
+def _check(options: argparse.Namespace) -> int:
+    from study.check import Finding, check, versions
+
+    console, found = Console(stderr=options.json), list[Finding]()
+    findings = check(
+        find_space(options.space) if options.space else None,
+        data=options.data,
+        storage=Folder.at(options.storage),
+        tracking_uri=options.tracking_uri,
+        address=options.address,
+        cpus=options.cpus,
+        gpus=options.gpus,
+        console=console,
+    )
+    marks = {"ok": "[green]ok     [/green]", "warning": "[yellow]warning[/yellow]", "error": "[red]error  [/red]"}
+    for finding in findings:
+        found.append(finding)
+        if not options.json:
+            text = escape(f"{finding.subject}: {finding.line}")
+            console.print(f"{marks[finding.state]} {text}", soft_wrap=True, highlight=False)
+    if options.json:
+        _json({"schema": SCHEMA, "findings": [asdict(finding) for finding in found], "versions": versions()})
+    return 1 if any(finding.state == "error" for finding in found) else 0
 
 
 def _report(options: argparse.Namespace) -> int:

@@ -21,6 +21,8 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 import psutil
 import ray
 from ray import tune
+from ray.exceptions import RayError
+from ray.tune.error import TuneError
 from rich.console import Console
 
 from study.plan import Entry, Plan
@@ -45,6 +47,8 @@ class Outcome:
     """What they wait for, if anything, by cells and seeds that are not done and did not fail."""
     signal: int | None
     """What interrupted it, if anything did."""
+    lost: str | None
+    """Why Ray ended before its work did, where it did."""
     untracked: str | None
     """Why MLflow could not be told, where it could not."""
 
@@ -53,7 +57,7 @@ class Outcome:
         """0 complete, 1 incomplete, 130 interrupted."""
         if self.signal == signal.SIGINT:
             return 130
-        return 1 if self.failed or self.missing or self.untracked else 0
+        return 1 if self.failed or self.missing or self.lost or self.untracked else 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,16 +75,21 @@ def run(plan: Plan, *, tracking_uri: str, resources: Resources, console: Console
         raise ValueError(reason)
     with _alone(plan.storage), Reporter(plan, tracking_uri) as reporter:
         todo = [entry for entry in plan.entries if plan.state(entry) != "done"]
-        received = _tune(plan, todo, reporter, resources, console) if todo else None
+        received: int | None = None
+        lost: str | None = None
+        try:
+            received = _tune(plan, todo, reporter, resources, console) if todo else None
+        except (RayError, TuneError, ConnectionError) as error:
+            lost = f"Ray was lost: {str(error).strip().splitlines()[0][:300]}"
     failed, missing = {}, {}
     for entry in plan.entries:
         state = plan.state(entry)
         if state == "failed":
             failed[str(entry)] = plan.folder(entry.trial).failure() or "unknown"
         elif state != "done":
-            lost = [str(parent) for parent in entry.parents if not plan.folder(parent.trial).progress(()).trained]
-            missing[str(entry)] = f"waits for {', '.join(lost)}" if lost else ""
-    return Outcome(failed=failed, missing=missing, signal=received, untracked=reporter.trouble)
+            untrained = [str(parent) for parent in entry.parents if not plan.folder(parent.trial).progress(()).trained]
+            missing[str(entry)] = f"waits for {', '.join(untrained)}" if untrained else ""
+    return Outcome(failed=failed, missing=missing, signal=received, lost=lost, untracked=reporter.trouble)
 
 
 @contextmanager

@@ -121,7 +121,7 @@ def kill_tree(process: psutil.Process, only: Callable[[psutil.Process], bool] = 
 
 def is_worker(process: psutil.Process) -> bool:
     try:
-        return "StudyTrainable" in " ".join(process.cmdline())
+        return "Trainable" in " ".join(process.cmdline())  # Ray names a worker's process after what it runs
     except psutil.NoSuchProcess:
         return False
 
@@ -176,6 +176,18 @@ def test_a_killed_worker_is_replaced_within_the_launch(tmp_path: Path, undisturb
     assert kill_tree(psutil.Process(first.process.pid), is_worker) >= 1
     assert first.end() == 0, first.log.read_text()
     assert_sound(uri_of(tmp_path), undisturbed)
+
+
+def test_a_trial_whose_process_always_dies_is_given_up_and_named(tmp_path: Path) -> None:
+    first = launch(str(tmp_path), tmp_path / "first.log")
+    parent = psutil.Process(first.process.pid)
+    while first.process.poll() is None:
+        kill_tree(parent, is_worker)
+        time.sleep(1)
+    assert first.end() == 1
+    log = first.log.read_text()
+    assert "segnet/clean/baseline seed 0: FAILED: its process died" in log
+    assert "waits for segnet/clean/baseline seed 0" in log
 
 
 def test_a_killed_raylet_loses_only_the_epoch_under_way(tmp_path: Path, undisturbed: tuple[pd.DataFrame, pd.DataFrame]) -> None:

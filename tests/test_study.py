@@ -148,6 +148,22 @@ def test_report_writes_its_tables_as_files_and_json(launched: Launched, tmp_path
     assert len(pd.read_csv(tmp_path / "tiny" / "matrix.csv")) == 3 * 3 * 7
 
 
+def test_a_trial_that_fails_is_named_with_its_reason_and_its_children_are_named(tmp_path: Path) -> None:
+    diverging = replace(TINY.budgets["segnet"], hyper={**TINY.budgets["segnet"].hyper, "lr": 1e30})
+    space = replace(TINY, budgets={"segnet": diverging})
+    storage = Folder.at(str(tmp_path))
+    plan = make_plan(space, patterns=["segnet/jpeg/constant-5"], storage=storage)
+    outcome = run(plan, tracking_uri=default_uri(storage), resources=Resources(cpus=2), console=Console(quiet=True))
+    assert outcome.exit_code == 1
+    assert list(outcome.failed) == ["segnet/clean/baseline seed 0"]
+    assert outcome.failed["segnet/clean/baseline seed 0"].startswith("FloatingPointError: segnet: loss is ")
+    waits = "waits for segnet/clean/baseline seed 0"
+    assert outcome.missing == {"segnet/clean/continued seed 0": waits, "segnet/jpeg/constant-5 seed 0": waits}
+    (run_of_baseline,) = trials(all_runs(default_uri(storage))).values()
+    assert run_of_baseline.info.status == "FAILED"
+    assert run_of_baseline.data.tags["failure"].startswith("FloatingPointError")
+
+
 def test_the_same_command_again_does_nothing_and_doubles_nothing(launched: Launched, runs: list[Run]) -> None:
     folder = launched.plan.folder(launched.plan.entries[0].trial).folder
     before = {name: folder.read(name) for name in folder.names()}

