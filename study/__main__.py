@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
 from search_spaces import SPACES
-from study.plan import Plan, find_space, make_plan, space_cells
-from trainables import ARCHITECTURES, CODECS, DATASETS, Folder, recipes
+from study.plan import Plan, find_space, make_plan, space_cells, store_needs
+from trainables import ARCHITECTURES, CODECS, DATASETS, Folder, default_store, predicted_bytes, recipes
 
 SCHEMA = 1
+TABLE_WIDTH = 110
+"""Characters that the plan needs; a narrower terminal wraps its lines, which loses less than squeezed columns."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -167,9 +170,13 @@ def _plan(options: argparse.Namespace) -> int:
                 "reason": folder.failure() if state == "failed" else plan.no_data.get(entry.cell.dataset),
             }
         )
+    store, needs = default_store(), store_needs(plan)
+    predicted = sum(predicted_bytes(store, source, needs[name]) for name, source in plan.sources.items())
     if options.json:
-        return _json({"schema": SCHEMA, "search_space": plan.space.name, "storage": plan.storage.uri, "trials": rows})
-    console = Console()
+        disk = {"root": str(store.root), "limit_bytes": store.limit, "predicted_bytes": predicted}
+        listing = {"schema": SCHEMA, "search_space": plan.space.name, "storage": plan.storage.uri, "store": disk, "trials": rows}
+        return _json(listing)
+    console = Console(width=max(TABLE_WIDTH, Console().width))
     table = Table(title=f"{plan.space.name}: {plan.space.summary}")
     for heading in ("cell", "seed", "data set", "epochs", "conditions", "state", "trial"):
         table.add_column(heading)
@@ -185,11 +192,14 @@ def _plan(options: argparse.Namespace) -> int:
         console.print(reason, soft_wrap=True, markup=False, highlight=False)
     states = [row["state"] for row in rows]
     console.print(f"{len(rows)} trials: " + ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states)))
+    takes = f"encoded imagery takes some {decimal(predicted)} of at most {decimal(store.limit)} in {store.root}"
+    console.print(takes, soft_wrap=True, highlight=False)
     return 0
 
 
 def _run(options: argparse.Namespace) -> int:
-    from study.run import Resources, run
+    from study.run import run
+    from study.session import Resources
     from study.tracking import default_uri
 
     plan = _planned(options)
@@ -226,6 +236,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     from study.check import Finding, check, versions
+    from study.session import Resources
 
     console, found = Console(stderr=options.json), list[Finding]()
     findings = check(
@@ -233,9 +244,7 @@ def _check(options: argparse.Namespace) -> int:
         data=options.data,
         storage=Folder.at(options.storage),
         tracking_uri=options.tracking_uri,
-        address=options.address,
-        cpus=options.cpus,
-        gpus=options.gpus,
+        resources=Resources(address=options.address, cpus=options.cpus, gpus=options.gpus),
         console=console,
     )
     marks = {"ok": "[green]ok     [/green]", "warning": "[yellow]warning[/yellow]", "error": "[red]error  [/red]"}

@@ -4,16 +4,14 @@ A check tells what it meets as findings and raises nothing. To add one, write a 
 `check`.
 """
 
-import logging
 import os
 import platform
 import re
-import socket
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
@@ -27,7 +25,8 @@ from rich.filesize import decimal
 from rich.progress import Progress
 
 from search_spaces import Space
-from study.plan import read_data_flags, space_cells
+from study.plan import Needs, make_plan, read_data_flags, store_needs
+from study.session import Node, Resources, session
 from trainables import (
     CODECS,
     DATASETS,
@@ -46,8 +45,6 @@ from trainables import (
 )
 
 State = Literal["ok", "warning", "error"]
-Needs = frozenset[tuple[str, str | None, int | None]]
-"""Each split, codec and level at which a study reads a data set."""
 SPLITS = ("train", "val", "test")
 NAMED = 20
 """How many files of a data set are named; the rest are counted."""
@@ -109,20 +106,18 @@ def check(
     data: Sequence[str],
     storage: Folder,
     tracking_uri: str | None,
-    address: str | None,
-    cpus: int | None,
-    gpus: int | None,
+    resources: Resources,
     console: Console,
 ) -> Iterator[Finding]:
     """Everything, the quick checks first. Raises ValueError for a data flag or a space that names what does not exist."""
-    chosen, paths = read_data_flags(data)
-    needs: dict[str, Needs] = {name: frozenset() for name in paths}
+    _, paths = read_data_flags(data)
+    needs: Mapping[str, Needs] = {name: frozenset() for name in paths}
     if space is not None:
-        space = replace(space, data={**space.data, **chosen})
-        needs = needs_of(space)
+        planned = make_plan(space, data=data, storage=storage)
+        needs = store_needs(planned)
     yield from codec_findings(CODECS.values())
-    yield gpu_finding(wanted=space.gpus if space else 0.0, offered=None if address else gpus)
-    with _ray(address, cpus, gpus, space) as (finding, nodes):
+    yield gpu_finding(wanted=space.gpus if space else 0.0, offered=None if resources.address else resources.gpus)
+    with _ray(resources, space) as (finding, nodes):
         yield finding
         yield from storage_findings(storage, nodes)
     yield tracking_finding(tracking_uri, storage)
@@ -134,24 +129,13 @@ def check(
         else:
             yield from source
     yield from store_findings([(sources[name], needs[name]) for name in sources])
-    threads = cpus or len(psutil.Process().cpu_affinity())
+    threads = resources.cpus or len(psutil.Process().cpu_affinity())
     for name, source in sources.items():
         items = sum(len(source.split(split).names) for split in SPLITS)
         with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
             task = progress.add_task(name, total=items)
             found = list(data_findings(DATASETS[name], source, threads=threads, advance=lambda: progress.advance(task)))  # noqa: B023
         yield from found
-
-
-def needs_of(space: Space) -> dict[str, Needs]:
-    """What a study reads, by data set: training and validation at its schedules' levels, test on the ladders of its codecs."""
-    needs: dict[str, set[tuple[str, str | None, int | None]]] = {}
-    for cell in space_cells(space):
-        of_data, codec, schedule = needs.setdefault(cell.dataset, set()), cell.recipe.codec, cell.recipe.schedule
-        levels = schedule.levels if schedule else ()
-        of_data |= {(split, codec if level is not None else None, level) for split in ("train", "val") for level in levels}
-        of_data |= {("test", None, None), *(("test", codec, level) for level in (CODECS[codec].levels if codec else ()))}
-    return {name: frozenset(of_data) for name, of_data in needs.items()}
 
 
 def codec_findings(codecs: Iterable[Codec]) -> Iterator[Finding]:
@@ -186,58 +170,35 @@ def gpu_finding(*, wanted: float = 0.0, offered: int | None = None) -> Finding:
 
 
 @contextmanager
-def _ray(
-    address: str | None, cpus: int | None, gpus: int | None, space: Space | None
-) -> Iterator[tuple[Finding, Sequence[Mapping[str, Any]]]]:
-    """Ray's finding and, of a cluster, the nodes that are alive, while they can be used."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # before the import: nothing leaves this machine unasked
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    local: dict[str, Any] = {"num_cpus": cpus, "num_gpus": gpus, "include_dashboard": False}
-    try:
-        host, _, port = (address or "").rpartition("://")[2].rpartition(":")
-        if port.isdigit():
-            with socket.create_connection((host.strip("[]"), int(port)), timeout=5):  # Ray tries for many minutes
-                pass
-        import ray
-
-        ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **({} if address else local))
-    except Exception as trouble:  # of versions, ports, memory, tokens
-        remedy = (
-            "is it running, with the same versions as here?" if address else "is another Ray in the way, or /tmp or /dev/shm full?"
-        )
-        yield error("Ray", f"{address or 'this machine'}: {_root(trouble)}; {remedy}"), ()
-        return
-    try:
-        nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-        yield _ray_finding(ray.__version__, ray.cluster_resources(), nodes, address, space), nodes if address else ()  # type: ignore[no-untyped-call]
-    finally:
-        ray.shutdown()
+def _ray(resources: Resources, space: Space | None) -> Iterator[tuple[Finding, Sequence[Node]]]:
+    """Ray's finding and, of a cluster, its nodes, while they can be used."""
+    address = resources.address
+    with ExitStack() as stack:
+        try:
+            nodes = stack.enter_context(session(resources))
+        except Exception as trouble:  # of versions, ports, memory, tokens
+            alone = "is another Ray in the way, or /tmp or /dev/shm full?"
+            remedy = "is it running, with the same versions as here?" if address else alone
+            yield error("Ray", f"{address or 'this machine'}: {_root(trouble)}; {remedy}"), ()
+            return
+        yield _ray_finding(nodes, address, space), nodes if address else ()
 
 
-def _ray_finding(
-    version: str, offered: Mapping[str, float], nodes: Sequence[Mapping[str, Any]], address: str | None, space: Space | None
-) -> Finding:
-    kept = {name: offered.get(name, 0.0) for name in ("CPU", "GPU", "memory", "object_store_memory")}
-    facts = {"version": version, "resources": kept, "nodes": [_node(node) for node in nodes]}
+def _ray_finding(nodes: Sequence[Node], address: str | None, space: Space | None) -> Finding:
+    kept = {name: sum(node.resources.get(name, 0.0) for node in nodes) for name in ("CPU", "GPU", "memory")}
+    version = metadata.version("ray")
+    facts = {"version": version, "resources": kept, "nodes": [node.name for node in nodes]}
     there = f"{kept['CPU']:.0f} CPUs, {kept['GPU']:.0f} GPUs"
-    # A trial runs within one node.
-    most = max((node["Resources"].get("CPU", 0.0) for node in nodes), default=0.0)
-    if space is not None and most < space.threads + space.workers:
-        return error(
-            "Ray",
-            f"a trial takes {space.threads + space.workers} processors, the largest node has {most:.0f}: raise --cpus",
-            **facts,
-        )
+    if space is not None and not any(node.slots(space) for node in nodes):
+        most = max((node.resources.get("CPU", 0.0) for node in nodes), default=0.0)
+        takes = space.threads + space.workers
+        return error("Ray", f"a trial takes {takes} processors, the largest node has {most:.0f}: raise --cpus", **facts)
     if address:
         return ok("Ray", f"{version} at {address}: {len(nodes)} nodes, {there}", **facts)
     return ok("Ray", f"{version} starts here: {there}", **facts)
 
 
-def _node(node: Mapping[str, Any]) -> str:
-    return f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
-
-
-def storage_findings(storage: Folder, nodes: Sequence[Mapping[str, Any]] = ()) -> Iterator[Finding]:
+def storage_findings(storage: Folder, nodes: Sequence[Node] = ()) -> Iterator[Finding]:
     """Whether a file can be written, read back, read by every node given, and removed."""
     place, name = str(storage.local or storage.uri), f".check-{uuid4().hex}"
     made = [folder for folder in (storage.local, *storage.local.parents) if not folder.exists()] if storage.local else []
@@ -258,7 +219,7 @@ def storage_findings(storage: Folder, nodes: Sequence[Mapping[str, Any]] = ()) -
         yield error("storage", f"{place}: node {node} cannot read it ({reason}); pass --storage a place that all nodes share")
     if not strangers:
         read = f", read by all {len(nodes)} nodes" if nodes else ""
-        yield ok("storage", f"{place}: written, read back, removed{read}", nodes=[_node(node) for node in nodes])
+        yield ok("storage", f"{place}: written, read back, removed{read}", nodes=[node.name for node in nodes])
 
 
 def read_probe(uri: str, name: str) -> str | None:
@@ -269,27 +230,27 @@ def read_probe(uri: str, name: str) -> str | None:
         return _root(failure)
 
 
-def _unread(storage: Folder, name: str, nodes: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def _unread(storage: Folder, name: str, nodes: Sequence[Node]) -> dict[str, str]:
     """The nodes that cannot read the probe file, and why."""
     if not nodes:
         return {}
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    def pinned(node: Mapping[str, Any]) -> Any:
-        strategy = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+    def pinned(node: Node) -> Any:
+        strategy = NodeAffinitySchedulingStrategy(node.id, soft=False)
         return ray.remote(read_probe).options(num_cpus=0, scheduling_strategy=strategy).remote(storage.uri, name)
 
     reads = {pinned(node): node for node in nodes}
     done, _ = ray.wait(list(reads), num_returns=len(reads), timeout=NODE_SECONDS)
-    strangers = {_node(reads[read]): f"no answer in {NODE_SECONDS:.0f} s" for read in reads if read not in done}
+    strangers = {reads[read].name: f"no answer in {NODE_SECONDS:.0f} s" for read in reads if read not in done}
     for read in done:
         try:
             reason = ray.get(read)
         except Exception as failure:  # the node lacks the project, say: the last line of its traceback tells
             reason = str(failure).strip().splitlines()[-1]
         if reason:
-            strangers[_node(reads[read])] = reason
+            strangers[reads[read].name] = reason
     return strangers
 
 

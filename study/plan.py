@@ -27,6 +27,8 @@ from trainables import (
     recipes,
 )
 
+Needs = frozenset[tuple[str, str | None, int | None]]
+"""Each split, codec and level at which a study reads a data set."""
 State = Literal["done", "partial", "failed", "missing", "no data"]
 
 
@@ -69,6 +71,8 @@ class Plan:
     storage: Folder
     paths: Mapping[str, Path]
     """Where data sets lie, by name."""
+    sources: Mapping[str, Source]
+    """The data sets that are at hand, by name."""
     no_data: Mapping[str, str]
     """Why a data set cannot be opened, by name."""
 
@@ -99,6 +103,18 @@ class Plan:
         if progress.failed:
             return "failed"
         return "partial" if progress.started else "missing"
+
+
+def store_needs(plan: Plan) -> dict[str, Needs]:
+    """What a plan reads of each data set: training and validation at its schedules' levels, test under its conditions."""
+    needs: dict[str, set[tuple[str, str | None, int | None]]] = {}
+    for entry in plan.entries:
+        of_data, schedule = needs.setdefault(entry.cell.dataset, set()), entry.cell.recipe.schedule
+        for level in schedule.levels if schedule else ():
+            codec = None if level is None else entry.cell.recipe.codec
+            of_data |= {(split, codec, level) for split in ("train", "val")}
+        of_data |= {("test", condition.codec, condition.level) for condition in entry.conditions}
+    return {name: frozenset(of_data) for name, of_data in needs.items()}
 
 
 def find_space(name: str) -> Space:
@@ -169,7 +185,7 @@ def make_plan(
         for cell in wanted:
             entry(cell, seed)
     ordered = sorted(entries.values(), key=_precedence)
-    return Plan(space=space, entries=tuple(ordered), storage=storage, paths=paths, no_data=no_data)
+    return Plan(space=space, entries=tuple(ordered), storage=storage, paths=paths, sources=sources, no_data=no_data)
 
 
 def space_cells(space: Space) -> list[Cell]:

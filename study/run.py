@@ -1,7 +1,6 @@
 """One launch: what is not done goes to Ray Tune, what its folders then hold goes to MLflow, what is still missing is named."""
 
 import fcntl
-import logging
 import os
 import signal
 import socket
@@ -12,13 +11,10 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # before the import: nothing leaves this machine unasked
-os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # Tune reads these when it is imported
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # `_Signals` handles both signals
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
-import psutil
 import ray
 from ray import tune
 from ray.exceptions import RayError
@@ -29,6 +25,7 @@ from study.plan import Entry, Plan
 from study.progress import Progress
 from study.reporter import Reporter
 from study.searcher import PlanSearcher
+from study.session import Resources, need, session
 from study.tracking import Status
 from trainables import Folder, Trial, TrialFolder
 from trainables.ray_trainable import StudyTrainable
@@ -58,15 +55,6 @@ class Outcome:
         if self.signal == signal.SIGINT:
             return 130
         return 1 if self.failed or self.missing or self.lost or self.untracked else 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Resources:
-    """What is offered to Ray."""
-
-    address: str | None = None
-    cpus: int | None = None
-    gpus: int | None = None
 
 
 def run(plan: Plan, *, tracking_uri: str, resources: Resources, console: Console) -> Outcome:
@@ -159,27 +147,16 @@ class _Callback(tune.Callback):
 
 def _tune(plan: Plan, todo: Sequence[Entry], reporter: Reporter, resources: Resources, console: Console) -> int | None:
     """Run entries on Ray Tune; the signal that ended it, if one did."""
-    cpus = resources.cpus or len(psutil.Process().cpu_affinity())
-    local: dict[str, Any] = {"num_cpus": cpus, "num_gpus": resources.gpus, "include_dashboard": False}
-    ray.init(
-        address=resources.address or "local",
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        **({} if resources.address else local),
-    )
-    try:
+    with session(resources) as nodes:
         claim = _claim(plan.storage)
-        offered: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        need = {"CPU": plan.space.threads + plan.space.workers, "GPU": plan.space.gpus if offered.get("GPU") else 0}
-        if offered.get("CPU", 0) < need["CPU"]:
-            raise ValueError(
-                f"a trial of {plan.space.name} takes {need['CPU']} processors, Ray has {offered.get('CPU', 0):.0f}: raise --cpus"
-            )
-        slots = int(min(offered[name] / amount for name, amount in need.items() if amount))
+        slots = sum(node.slots(plan.space) for node in nodes)
+        takes = need(plan.space, gpus=any(node.resources.get("GPU") for node in nodes))
+        if not slots:
+            raise ValueError(f"no node of Ray has the {takes['CPU']:.0f} processors that a trial takes: raise --cpus")
         with Progress(plan, console, slots) as progress, tempfile.TemporaryDirectory() as scratch, _Signals() as signals:
             searcher = PlanSearcher(plan, todo, started=progress.started)
             tuner = tune.Tuner(
-                tune.with_resources(StudyTrainable, need),
+                tune.with_resources(StudyTrainable, takes),
                 tune_config=tune.TuneConfig(
                     search_alg=searcher, num_samples=len(todo), reuse_actors=True, trial_dirname_creator=_dirname
                 ),
@@ -195,8 +172,6 @@ def _tune(plan: Plan, todo: Sequence[Entry], reporter: Reporter, resources: Reso
             tuner.fit()
             del claim
             return signals.received
-    finally:
-        ray.shutdown()
 
 
 def _dirname(trial: Any) -> str:

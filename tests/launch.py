@@ -14,7 +14,8 @@ from rich.console import Console
 
 from search_spaces import DEMO
 from study.plan import Plan, make_plan
-from study.run import Resources, run
+from study.run import run
+from study.session import Resources
 from study.tracking import default_uri
 from trainables import Folder
 

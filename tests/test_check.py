@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 from ray.cluster_utils import Cluster
 
-from search_spaces import SPACES
 from study.__main__ import main
 from study.check import (
     NAMED,
@@ -19,7 +18,6 @@ from study.check import (
     codec_findings,
     data_findings,
     gpu_finding,
-    needs_of,
     open_source,
     read_probe,
     storage_findings,
@@ -415,12 +413,6 @@ def test_a_disk_that_is_too_small_for_the_study_is_named(store: Path, monkeypatc
 def test_a_limit_below_what_the_study_takes_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STUDY_STORE_GB", "1e-7")
     assert "raise STUDY_STORE_GB" in the_line(list(store_findings([(by_hand(), NEED)])), "warning")
-
-
-def test_a_study_needs_its_training_levels_and_for_test_the_whole_ladder() -> None:
-    (needs,) = needs_of(SPACES["demo"]).values()
-    assert {level for split, _, level in needs if split == "train"} == {None, *CODECS["jpeg"].levels}
-    assert {level for split, _, level in needs if split == "test"} == {None, *CODECS["jpeg"].levels}
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ def test_plan_lists_every_trial_in_json(capsys: pytest.CaptureFixture[str], tmp_
     planned = as_json(capsys, "plan", "demo", "--json", "--storage", str(tmp_path), "--seeds", "2")
     assert planned["schema"] == 1
     assert len(planned["trials"]) == 12
+    assert 10**7 < planned["store"]["predicted_bytes"] < 10**8  # 384 scenes of 37 kB decoded, and their levels
     first = planned["trials"][0]
     assert first["cell"] == "segnet/clean/baseline"
     assert first["state"] == "missing"

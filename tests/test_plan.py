@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from search_spaces import DEMO, PAPER, SPACES, Budget, Space
-from study.plan import Plan, find_space, make_plan, read_data_flags, resolve_hyper, space_cells
+from study.plan import Plan, find_space, make_plan, read_data_flags, resolve_hyper, space_cells, store_needs
 from trainables import ARCHITECTURES, CODECS, Folder, recipes
 
 
@@ -118,3 +118,9 @@ def test_a_space_names_only_what_exists(space: Space) -> None:
     assert cells
     known = {recipe.name for codec in (None, *CODECS.values()) for recipe in recipes(codec)}
     assert {cell.recipe.name for cell in cells} <= known
+
+
+def test_a_study_reads_its_training_levels_and_for_test_the_whole_ladder(tmp_path: Path) -> None:
+    (needs,) = store_needs(plan(tmp_path, "*/constant-5")).values()
+    assert {level for split, _, level in needs if split == "train"} == {None, 5}
+    assert {level for split, _, level in needs if split == "test"} == {None, *CODECS["jpeg"].levels}

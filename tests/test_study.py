@@ -14,7 +14,8 @@ from analysis.report import report
 from analysis.results import load
 from search_spaces import DEMO
 from study.plan import Plan, make_plan
-from study.run import Outcome, Resources, run
+from study.run import Outcome, run
+from study.session import Resources
 from study.tracking import default_uri
 from trainables import Folder
 
