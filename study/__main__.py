@@ -3,21 +3,22 @@
 import argparse
 import json
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.filesize import decimal
+from rich.live import Live
 from rich.markup import escape
-from rich.table import Table
 
 from search_spaces import SPACES
-from study.plan import Plan, find_space, make_plan, space_cells, store_needs
-from trainables import ARCHITECTURES, CODECS, DATASETS, Folder, default_store, predicted_bytes, recipes
+from study.overview import SCHEMA, disk, listing, listing_text, plan_rows, plan_text
+from study.plan import Plan, find_space, make_plan
+from trainables import Folder
 
-SCHEMA = 1
+WATCH_SECONDS = 3.0
 TABLE_WIDTH = 110
 """Characters that the plan needs; a narrower terminal wraps its lines, which loses less than squeezed columns."""
 
@@ -75,7 +76,8 @@ def _parser() -> argparse.ArgumentParser:
         return made
 
     verb("list", _list, "tasks, architectures, codecs with ladders, recipes, data sets, search spaces")
-    stored(over_cells(verb("plan", _plan, "the dry run: cells, trials, what is done, partial, failed and why, missing")))
+    plan = stored(over_cells(verb("plan", _plan, "the dry run: trials, disk, what is done, running, failed and why, missing")))
+    plan.add_argument("--watch", action="store_true", help="show it anew every few seconds, until all is done")
     on_ray(stored(over_cells(verb("run", _run, "train what is missing, score it under every condition, report to MLflow"))))
     check = on_ray(stored(with_data(verb("check", _check, "are data, codecs, GPUs, Ray, storage and MLflow as they must be?"))))
     check.add_argument("space", metavar="SPACE", nargs="?", help="a search space, to check its data sets and the disk it takes too")
@@ -92,47 +94,11 @@ def _count(text: str) -> int:
 
 
 def _list(options: argparse.Namespace) -> int:
-    listing = {
-        "schema": SCHEMA,
-        "tasks": sorted({architecture.task for architecture in ARCHITECTURES.values()}),
-        "architectures": [
-            {"architecture": name, "task": value.task, "metric": value.metric, "metrics": dict(value.metrics)}
-            for name, value in ARCHITECTURES.items()
-        ],
-        "codecs": [{"codec": name, "ladder": codec.levels} for name, codec in CODECS.items()],
-        "recipes": [
-            {"recipe": recipe.name, "codec": recipe.codec, "parents": recipe.parents, "control": recipe.control}
-            for codec in (None, *CODECS.values())
-            for recipe in recipes(codec)
-        ],
-        "data_sets": [{"data_set": name, "task": value.task, "summary": value.summary} for name, value in DATASETS.items()],
-        "search_spaces": [
-            {
-                "search_space": name,
-                "summary": space.summary,
-                "cells": [cell.name for cell in space_cells(space)],
-                "data": dict(space.data),
-            }
-            for name, space in SPACES.items()
-        ],
-    }
+    listed = listing()
     if options.json:
-        return _json(listing)
-    console = Console()
-    for heading, rows in listing.items():
-        if heading == "schema":
-            continue
-        console.print(f"[bold]{heading.replace('_', ' ')}[/bold]")
-        for row in rows:  # type: ignore[attr-defined]
-            console.print(f"  {row if isinstance(row, str) else _line(row)}", highlight=False, soft_wrap=True)
+        return _json(listed)
+    Console().print(listing_text(listed), highlight=False, soft_wrap=True)
     return 0
-
-
-def _line(row: dict[str, Any]) -> str:
-    """The name, then what there is to say of it."""
-    (_, name), *rest = row.items()
-    parts = [f"{key} {' '.join(map(str, value)) if isinstance(value, list | tuple) else value}" for key, value in rest if value]
-    return f"{name}: {'; '.join(parts)}"
 
 
 def _planned(options: argparse.Namespace) -> Plan:
@@ -147,54 +113,21 @@ def _planned(options: argparse.Namespace) -> Plan:
 
 def _plan(options: argparse.Namespace) -> int:
     plan = _planned(options)
-    rows: list[dict[str, Any]] = []
-    for entry in plan.entries:
-        state, trial, folder = plan.state(entry), entry.trial, plan.folder(entry.trial)
-        at_hand = state != "no data"
-        rows.append(
-            {
-                "cell": entry.cell.name,
-                "architecture": entry.cell.architecture.name,
-                "task": entry.cell.architecture.task,
-                "codec": entry.cell.recipe.codec,
-                "recipe": entry.cell.recipe.name,
-                "data_set": entry.cell.dataset,
-                "seed": entry.seed,
-                "trial": trial.key if at_hand else None,
-                "state": state,
-                "epochs": trial.epochs if at_hand else None,
-                "epochs_done": len(folder.history()) if at_hand else 0,
-                "conditions": [str(condition) for condition in entry.conditions],
-                "parents": [parent.cell.name for parent in entry.parents],
-                "control": entry.control.cell.name if entry.control else None,
-                "reason": folder.failure() if state == "failed" else plan.no_data.get(entry.cell.dataset),
-            }
-        )
-    store, needs = default_store(), store_needs(plan)
-    predicted = sum(predicted_bytes(store, source, needs[name]) for name, source in plan.sources.items())
+    encoded = disk(plan)
     if options.json:
-        disk = {"root": str(store.root), "limit_bytes": store.limit, "predicted_bytes": predicted}
-        listing = {"schema": SCHEMA, "search_space": plan.space.name, "storage": plan.storage.uri, "store": disk, "trials": rows}
-        return _json(listing)
+        head = {"schema": SCHEMA, "search_space": plan.space.name, "storage": plan.storage.uri, "store": encoded}
+        return _json({**head, "trials": plan_rows(plan)})
     console = Console(width=max(TABLE_WIDTH, Console().width))
-    table = Table(title=f"{plan.space.name}: {plan.space.summary}")
-    for heading in ("cell", "seed", "data set", "epochs", "conditions", "state", "trial"):
-        table.add_column(heading)
-    for row in rows:
-        epochs = "?" if row["epochs"] is None else f"{row['epochs_done']}/{row['epochs']}"
-        table.add_row(
-            row["cell"], str(row["seed"]), row["data_set"], epochs, str(len(row["conditions"])), row["state"], row["trial"] or ""
-        )
-    console.print(table)
-    for reason in sorted(
-        {f"{row['cell']}: {row['reason']}" if row["state"] == "failed" else row["reason"] for row in rows if row["reason"]}
-    ):
-        console.print(reason, soft_wrap=True, markup=False, highlight=False)
-    states = [row["state"] for row in rows]
-    console.print(f"{len(rows)} trials: " + ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states)))
-    takes = f"encoded imagery takes some {decimal(predicted)} of at most {decimal(store.limit)} in {store.root}"
-    console.print(takes, soft_wrap=True, highlight=False)
-    return 0
+    if not options.watch:
+        console.print(plan_text(plan, plan_rows(plan), encoded), highlight=False, soft_wrap=True)
+        return 0
+    with Live(console=console, auto_refresh=False) as live:
+        while True:
+            rows = plan_rows(plan)
+            live.update(plan_text(plan, rows, encoded), refresh=True)
+            if all(row["state"] in {"done", "failed", "no data"} for row in rows):
+                return 0
+            time.sleep(WATCH_SECONDS)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -220,7 +153,7 @@ def _run(options: argparse.Namespace) -> int:
     for name, reason in outcome.failed.items():
         console.print(f"failed: {name}: {reason}", soft_wrap=True, markup=False, highlight=False)
     for name, waits in outcome.missing.items():
-        console.print(f"missing: {name} {waits}", soft_wrap=True, markup=False, highlight=False)
+        console.print(f"missing: {name}{waits and ', '}{waits}", soft_wrap=True, markup=False, highlight=False)
     if outcome.lost:
         console.print(outcome.lost, soft_wrap=True, markup=False, highlight=False)
     if outcome.untracked:

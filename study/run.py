@@ -1,12 +1,10 @@
 """One launch: what is not done goes to Ray Tune, what its folders then hold goes to MLflow, what is still missing is named."""
 
-import fcntl
 import os
 import signal
-import socket
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -21,6 +19,7 @@ from ray.exceptions import RayError
 from ray.tune.error import TuneError
 from rich.console import Console
 
+from study.lock import alone
 from study.plan import Entry, Plan
 from study.progress import Progress
 from study.reporter import Reporter
@@ -59,50 +58,28 @@ class Outcome:
 
 def run(plan: Plan, *, tracking_uri: str, resources: Resources, console: Console) -> Outcome:
     """Do what is missing of a plan. Raises ValueError where a data set is not at hand, before anything starts."""
-    for reason in plan.no_data.values():
-        raise ValueError(reason)
-    with _alone(plan.storage), Reporter(plan, tracking_uri) as reporter:
+    if plan.no_data:
+        raise ValueError("; ".join(plan.no_data.values()))
+    with alone(plan.storage), Reporter(plan, tracking_uri) as reporter:
         todo = [entry for entry in plan.entries if plan.state(entry) != "done"]
         received: int | None = None
         lost: str | None = None
+        reasons: dict[str, str] = {}
         try:
-            received = _tune(plan, todo, reporter, resources, console) if todo else None
+            received = _tune(plan, todo, reporter, resources, console, reasons) if todo else None
         except (RayError, TuneError, ConnectionError) as error:
             lost = f"Ray was lost: {str(error).strip().splitlines()[0][:300]}"
     failed, missing = {}, {}
     for entry in plan.entries:
         state = plan.state(entry)
-        if state == "failed":
-            failed[str(entry)] = plan.folder(entry.trial).failure() or "unknown"
+        # A folder says why its trial failed, unless it cannot be written: then the launch still knows.
+        reason = plan.folder(entry.trial).failure() or reasons.get(entry.trial.key)
+        if state != "done" and reason:
+            failed[str(entry)] = reason
         elif state != "done":
             untrained = [str(parent) for parent in entry.parents if not plan.folder(parent.trial).progress(()).trained]
             missing[str(entry)] = f"waits for {', '.join(untrained)}" if untrained else ""
     return Outcome(failed=failed, missing=missing, signal=received, lost=lost, untracked=reporter.trouble)
-
-
-@contextmanager
-def _alone(storage: Folder) -> Iterator[None]:
-    """One launch at a time on a storage; a second one is refused. The lock ends with the process that holds it.
-
-    On local and shared folders by a file lock. On S3 there is none: within one Ray cluster `_claim` refuses the second, across
-    clusters nobody does.
-    """
-    if storage.local is None:
-        yield
-        return
-    storage.local.mkdir(parents=True, exist_ok=True)
-    with (storage.local / ".lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            raise ValueError(
-                f"{storage.uri} is in use by {file.read() or 'another launch'}; wait for it, or give --storage"
-            ) from error
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        file.flush()
-        yield
 
 
 @ray.remote(num_cpus=0)
@@ -124,9 +101,9 @@ def _claim(storage: Folder) -> Any:
 class _Callback(tune.Callback):
     """Passes Tune's events on to progress and MLflow."""
 
-    def __init__(self, plan: Plan, progress: Progress, reporter: Reporter) -> None:
+    def __init__(self, plan: Plan, progress: Progress, reporter: Reporter, reasons: dict[str, str]) -> None:
         self._entries = {entry.trial.key: entry for entry in plan.entries}
-        self._progress, self._reporter = progress, reporter
+        self._progress, self._reporter, self._reasons = progress, reporter, reasons
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles this for a restore that never happens."""
@@ -135,18 +112,24 @@ class _Callback(tune.Callback):
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:  # noqa: ARG002
         key = _key(trial.config)
         self._progress.result(key, result)
+        if "failure" in result:
+            self._reasons[key] = result["failure"]
         status: dict[str, Status] = {"done": "FINISHED", "failed": "FAILED"}
         self._reporter.changed(self._entries[key], status.get(result["phase"], "RUNNING"))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
         key = _key(trial.config)
         self._progress.died(key)
-        TrialFolder(Folder(trial.config["folder"])).write_failure(f"its process died {RETRIES + 1} times; see Ray's logs")
+        self._reasons[key] = f"its process died {RETRIES + 1} times; see Ray's logs"
+        with suppress(OSError):
+            TrialFolder(Folder(trial.config["folder"])).write_failure(self._reasons[key])
         self._reporter.changed(self._entries[key], "FAILED")
 
 
-def _tune(plan: Plan, todo: Sequence[Entry], reporter: Reporter, resources: Resources, console: Console) -> int | None:
-    """Run entries on Ray Tune; the signal that ended it, if one did."""
+def _tune(
+    plan: Plan, todo: Sequence[Entry], reporter: Reporter, resources: Resources, console: Console, reasons: dict[str, str]
+) -> int | None:
+    """Run entries on Ray Tune, noting in `reasons` why trials failed, by key; the signal that ended it, if one did."""
     with session(resources) as nodes:
         claim = _claim(plan.storage)
         slots = sum(node.slots(plan.space) for node in nodes)
@@ -166,7 +149,7 @@ def _tune(plan: Plan, todo: Sequence[Entry], reporter: Reporter, resources: Reso
                     verbose=0,
                     stop=signals,
                     failure_config=tune.FailureConfig(max_failures=RETRIES),
-                    callbacks=[_Callback(plan, progress, reporter)],
+                    callbacks=[_Callback(plan, progress, reporter, reasons)],
                 ),
             )
             tuner.fit()

@@ -1,5 +1,6 @@
 """The trainable as Tune drives it, without Ray: its folder is the truth."""
 
+import resource
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,24 @@ def test_an_interruption_at_a_write_changes_nothing(
     folder = TrialFolder(Folder(job.folder))
     assert [record["epoch"] for record in folder.history()] == [1, 2]
     assert not folder.progress(job.conditions).failed
+
+
+def test_a_full_disk_ends_the_trial_with_its_reason_and_loses_nothing(tmp_path: Path, undisturbed: Job) -> None:
+    job = baseline(tmp_path, 0, epochs=2)
+    running = steps(job)
+    while next(running).get("epoch") != 1:
+        pass
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        *_, last = running
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert last["done"]
+    assert "cannot write" in last["failure"]
+    assert "state.pt: File too large" in last["failure"]
+    list(steps(job))
+    assert outcome(job) == outcome(undisturbed)
 
 
 def test_an_error_of_the_trial_is_kept_and_ends_it(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 import errno
 import os
 import resource
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -158,6 +159,23 @@ def test_a_disk_that_is_full_when_synced_leaves_the_old_file_and_no_other(
             folder.write("a", b"new")
     assert folder.read("a") == b"old"
     assert files(tmp_path) == ["runs/a"]
+
+
+def test_a_file_is_synced_before_it_takes_its_place_and_its_folder_after(
+    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[tuple[str, bool, bytes]] = []
+    sync, target = os.fsync, tmp_path / "runs" / "a"
+
+    def watched(descriptor: int) -> None:
+        what = "folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file"
+        content = b"" if what == "folder" else Path(f"/proc/self/fd/{descriptor}").read_bytes()
+        events.append((what, target.exists(), content))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    folder.write("a", b"new")
+    assert events == [("file", False, b"new"), ("folder", True, b"")]
 
 
 def test_a_write_where_a_file_is_in_the_way_names_the_file(folder: Folder, tmp_path: Path) -> None:

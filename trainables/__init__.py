@@ -17,7 +17,6 @@ from trainables.contracts import (
     Frames,
     Learner,
     Recipe,
-    Runtime,
     Schedule,
     Score,
     Source,
@@ -26,6 +25,7 @@ from trainables.contracts import (
 from trainables.files import MissingFilesError
 from trainables.inspection import Reading, predicted_bytes, read_items, recompressing, torch_devices
 from trainables.recipes import recipes
+from trainables.runtime import Runtime
 from trainables.storage import Folder
 from trainables.store import Store, default_store
 from trainables.trial import Job, Trial, TrialFolder

@@ -15,8 +15,6 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from trainables.store import Store
-
 Frames = npt.NDArray[np.uint8]
 """Decoded imagery, (T, H, W, 3), RGB, 0..255. A still has T = 1."""
 
@@ -193,17 +191,6 @@ class Architecture:
     picture: Callable[[Frames, Any], npt.NDArray[np.uint8]]
     """(frames after the codec, prediction) to an RGB picture of what the network made of them."""
     collate: Callable[[Sequence[Any]], Any] = stack
-
-
-@dataclass(frozen=True, kw_only=True)
-class Runtime:
-    """Where the work is done. It changes speed; the device alone changes figures (in the last digits)."""
-
-    device: str = "cpu"
-    workers: int = 0
-    """Loader processes; 0 loads in the training process."""
-    store: "Store | None" = None
-    """Where encoded imagery is kept; without one it is encoded each time, to the same bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from trainables.contracts import Architecture, Condition, Learner, Runtime, Score, Source, Weights
+from trainables.contracts import Architecture, Condition, Learner, Score, Source, Weights
 from trainables.loading import evaluation_draws, loader, samples
 from trainables.resampling import resamples
+from trainables.runtime import Runtime
 
 PICTURES = 3
 """How many test items every condition draws."""

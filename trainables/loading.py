@@ -14,7 +14,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from trainables.codecs import CODECS
-from trainables.contracts import Architecture, Frames, Runtime, Schedule, Source, Split
+from trainables.contracts import Architecture, Frames, Schedule, Source, Split
+from trainables.runtime import Runtime
 from trainables.store import Direct, Imagery
 
 ORDER, LEVELS, AUGMENTATION = range(3)

@@ -6,6 +6,7 @@ folder, whatever ended the last attempt. What differs between tasks is not known
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from typing import Any
 from ray import tune
 
 from trainables import ARCHITECTURES, CODECS, DATASETS, evaluate, recipes, train
-from trainables.contracts import Recipe, Runtime, Source
+from trainables.contracts import Recipe, Source
+from trainables.runtime import Runtime
 from trainables.storage import Folder
 from trainables.store import default_store
 from trainables.trial import Job, Trial, TrialFolder, now
@@ -56,7 +58,8 @@ def steps(job: Job) -> Iterator[dict[str, Any]]:
         yield from _score(job, folder)
     except Exception as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        folder.write_failure(reason)
+        with suppress(OSError):  # on a full disk this fails as well; the result still tells
+            folder.write_failure(reason)
         yield {"phase": "failed", "failure": reason, "done": True}
         return
     yield {"phase": "done", "done": True}

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from trainables.contracts import Architecture, Condition, Epoch, Learner, Recipe, Runtime, Schedule, Source, Weights
+from trainables.contracts import Architecture, Condition, Epoch, Learner, Recipe, Schedule, Source, Weights
 from trainables.evaluation import measure, metrics
 from trainables.loading import EpochSampler, loader, samples
+from trainables.runtime import Runtime
 
 
 def deterministic() -> None:
