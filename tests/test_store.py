@@ -227,6 +227,17 @@ def test_an_evicted_pack_that_is_open_still_reads(store: Store, streets: Source)
     assert np.array_equal(imagery.item(0, 10).frames, before.frames)
 
 
+def test_imagery_that_is_dropped_closes_its_files(store: Store, streets: Source) -> None:
+    def opened() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    store.imagery(streets, "test", JPEG).item(0, 10)
+    before = opened()
+    for _ in range(5):
+        store.imagery(streets, "test", JPEG).item(0, 10)
+    assert opened() == before
+
+
 def test_decoded_frames_are_kept_only_within_their_share_of_the_limit(streets: Source, tmp_path: Path) -> None:
     raw = 6 * 96 * 128 * 3
     for limit, kept in ((2 * raw, True), (2 * raw - 1, False)):

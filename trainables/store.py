@@ -13,6 +13,7 @@ To store another kind of imagery, give its `Split` frames and its codec bytes: n
 import fcntl
 import os
 import time
+import weakref
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -258,13 +259,14 @@ class _Pack:
 
     def __init__(self, path: Path, items: int) -> None:
         self._file = os.open(path, os.O_RDONLY)
+        self.close = weakref.finalize(self, os.close, self._file)  # also when the pack is merely dropped
         try:
             os.utime(path)  # for eviction: when it was last opened
             self._offsets, self._sums, self._shapes = self._index(items)
         except FileNotFoundError:  # evicted between the two: the open file still reads
             self._offsets, self._sums, self._shapes = self._index(items)
         except BaseException:
-            os.close(self._file)
+            self.close()
             raise
 
     def _index(self, items: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -287,9 +289,6 @@ class _Pack:
         if len(data) != stop - start or zlib.crc32(data) != self._sums[index]:
             raise DamagedError(f"item {index}")
         return data, tuple(int(length) for length in self._shapes[index])
-
-    def close(self) -> None:
-        os.close(self._file)
 
 
 def _whole(path: Path, items: int, *, every: bool = False) -> bool:
