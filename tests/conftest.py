@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,14 @@ torch.set_num_threads(1)
 def pytest_configure(config: pytest.Config) -> None:
     """Repeat the filter of `trainables.segmentation.segnet`: pytest replaces those that modules set."""
     config.addinivalue_line("filterwarnings", "ignore:max_unpooling2d_forward_out does not have a deterministic")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def store_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Encoded imagery goes to a folder of its own, for Ray's workers too, and not to the user's cache."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("STUDY_STORE", str(tmp_path_factory.mktemp("store")))
+        yield
 
 
 @pytest.fixture

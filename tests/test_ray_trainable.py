@@ -15,11 +15,6 @@ from trainables.ray_trainable import StudyTrainable, steps
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(autouse=True)
-def store(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("STUDY_STORE", str(tmp_path_factory.getbasetemp() / "store"))
-
-
 def baseline(storage: Path, seed: int, epochs: int = 1, **changes: Any) -> Job:
     """The baseline of the demo, on all its scenes, a quarter as wide."""
     budget = replace(DEMO.budgets["segnet"], epochs=epochs, hyper={**DEMO.budgets["segnet"].hyper, "width": 1 / 16, **changes})
