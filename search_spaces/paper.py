@@ -8,9 +8,14 @@ from search_spaces.space import Budget, Space
 PAPER = Space(
     name="paper",
     summary="the paper's networks, budgets and ladders; GPUs",
-    data={"segmentation": "camvid"},
+    data={"segmentation": "cityscapes"},
     cells=("*/clean/*", "*/jpeg/constant-*", "*/jpeg/uniform"),
-    budgets={"segnet": Budget(iterations=33_000, hyper={"batch_size": 12, "optimiser": "sgd", "lr": 0.1, "momentum": 0.9})},
+    budgets={
+        name: Budget(
+            iterations=33_000, hyper={"batch_size": 12, "optimiser": "sgd", "lr": 0.1, "momentum": 0.9, "size": (512, 1024)}
+        )
+        for name in ("segnet", "segnet_bilinear")
+    },
     seeds=3,
     threads=4,
     workers=4,

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+Hyper = Mapping[str, bool | int | float | str | tuple[int, ...]]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
@@ -11,7 +13,7 @@ class Budget:
     epochs: int | None = None
     iterations: int | None = None
     """Optimisation steps, in place of epochs: epochs = ceil(iterations / batches)."""
-    hyper: Mapping[str, bool | int | float | str | tuple[int, ...]] = field(default_factory=dict)
+    hyper: Hyper = field(default_factory=dict)
     """What differs from the architecture's defaults, which are the paper's."""
 
 

@@ -154,7 +154,7 @@ def test_hyper_parameters_are_plain_values(architecture: Architecture) -> None:
     assert is_dataclass(architecture.hyper)
     for field in fields(architecture.hyper):
         value = getattr(architecture.hyper(), field.name)
-        assert {type(part) for part in (value if isinstance(value, tuple) else (value,))} <= {bool, int, float, str}
+        assert {type(part) for part in (value if isinstance(value, tuple) else (value,))} <= {bool, int, float, str, type(None)}
 
 
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)

@@ -30,7 +30,7 @@ def test_list_is_readable_text_too(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_plan_lists_every_trial_in_json(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    planned = as_json(capsys, "plan", "demo", "--json", "--storage", str(tmp_path), "--seeds", "2")
+    planned = as_json(capsys, "plan", "demo", "segnet/*", "--json", "--storage", str(tmp_path), "--seeds", "2")
     assert planned["schema"] == 1
     assert len(planned["trials"]) == 12
     assert 10**7 < planned["store"]["predicted_bytes"] < 10**8  # 384 scenes of 37 kB decoded, and their levels
@@ -53,8 +53,8 @@ def test_plan_of_a_space_whose_data_is_elsewhere_says_what_to_pass(capsys: pytes
         (["plan", "demo", "nothing/*"], "pattern 'nothing/*' matches no cell"),
         (["plan", "demo", "--data", "mars=1"], "'mars' is neither a data set"),
         (["plan", "demo", "--storage", "mars://x"], "mars"),
-        (["run", "paper"], "--data camvid=PATH"),
-        (["run", "paper", "--data", "camvid=/nowhere"], "/nowhere: no such folder"),
+        (["run", "paper"], "--data cityscapes=PATH"),
+        (["run", "paper", "--data", "cityscapes=/nowhere"], "/nowhere: no such folder"),
     ],
 )
 def test_an_error_of_use_is_one_line_and_exit_code_2(

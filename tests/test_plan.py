@@ -7,8 +7,11 @@ from search_spaces import DEMO, PAPER, SPACES, Budget, Space
 from study.plan import Plan, find_space, make_plan, read_data_flags, resolve_hyper, space_cells, store_needs
 from trainables import ARCHITECTURES, CODECS, Folder, recipes
 
+SPACE = replace(DEMO, budgets={"segnet": DEMO.budgets["segnet"]})
+"""One architecture of the demo."""
 
-def plan(tmp_path: Path, *patterns: str, space: Space = DEMO, seeds: int | None = None, data: tuple[str, ...] = ()) -> Plan:
+
+def plan(tmp_path: Path, *patterns: str, space: Space = SPACE, seeds: int | None = None, data: tuple[str, ...] = ()) -> Plan:
     return make_plan(space, patterns=patterns, seeds=seeds, data=data, storage=Folder.at(str(tmp_path)))
 
 
@@ -26,6 +29,13 @@ def test_a_retrained_cell_brings_its_baseline_and_control(tmp_path: Path) -> Non
 
 def test_the_baseline_alone_can_be_asked_for(tmp_path: Path) -> None:
     assert [entry.cell.name for entry in plan(tmp_path, "*/baseline").entries] == ["segnet/clean/baseline"]
+
+
+def test_architectures_have_trials_of_their_own(tmp_path: Path) -> None:
+    entries = plan(tmp_path, "*/constant-5", space=DEMO).entries
+    assert len({entry.trial.key for entry in entries}) == len(entries) == 6
+    for entry in entries:
+        assert {parent.cell.architecture.name for parent in entry.parents} <= {entry.cell.architecture.name}
 
 
 def test_every_cell_is_repeated_over_the_seeds(tmp_path: Path) -> None:
@@ -51,7 +61,7 @@ def test_a_pattern_selects_from_the_plan_without_changing_trials(tmp_path: Path)
 
 
 def test_hyper_parameters_and_budget_change_the_trial_and_its_children(tmp_path: Path) -> None:
-    longer = replace(DEMO, budgets={"segnet": replace(DEMO.budgets["segnet"], epochs=9)})
+    longer = replace(SPACE, budgets={"segnet": replace(DEMO.budgets["segnet"], epochs=9)})
     keys = {entry.trial.key for entry in plan(tmp_path).entries}
     assert keys.isdisjoint(entry.trial.key for entry in plan(tmp_path, space=longer).entries)
 
@@ -104,7 +114,7 @@ def test_a_hyper_parameter_that_does_not_exist_is_refused() -> None:
 
 def test_a_space_that_leaves_out_a_control_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"needs recipe 'continued', which the search space leaves out"):
-        plan(tmp_path, space=replace(DEMO, cells=("*/baseline", "*/uniform")))
+        plan(tmp_path, space=replace(SPACE, cells=("*/baseline", "*/uniform")))
 
 
 def test_a_budget_needs_epochs_or_iterations(tmp_path: Path) -> None:

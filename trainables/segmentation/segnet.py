@@ -27,10 +27,15 @@ warnings.filterwarnings("ignore", message="max_unpooling2d_forward_out does not 
 
 
 class SegNet(nn.Module):
-    """Encoder and mirrored decoder; the decoder up-samples by the encoder's pooling indices."""
+    """Encoder and mirrored decoder.
 
-    def __init__(self, classes: int, *, width: float, convolutions: Sequence[int]) -> None:
+    The decoder up-samples by the encoder's pooling indices, as published, or with `indices` False bilinearly: the same network
+    without what the paper holds to be the source of its resilience (section IV-A).
+    """
+
+    def __init__(self, classes: int, *, width: float, convolutions: Sequence[int], indices: bool = True) -> None:
         super().__init__()
+        self.indices = indices
         if len(convolutions) != len(STAGES) or min(convolutions) < 1 or width <= 0:
             raise ValueError(
                 f"segnet: needs a positive width and {len(STAGES)} counts of convolutions, not {width}, {convolutions}"
@@ -60,7 +65,11 @@ class SegNet(nn.Module):
             pooled.append((indices, size))
         for stage in [*self.decoder, self.last]:
             indices, size = pooled.pop()
-            images = stage(F.max_unpool2d(images, indices, [2, 2], [2, 2], output_size=list(size)))
+            if self.indices:
+                images = F.max_unpool2d(images, indices, [2, 2], [2, 2], output_size=list(size))
+            else:
+                images = F.interpolate(images, size, mode="bilinear", align_corners=False)
+            images = stage(images)
         return images
 
 
@@ -131,9 +140,9 @@ class SegmentationLearner:
         return (images.to(self.device, torch.float32) - mean) / deviation
 
 
-def segnet(hyper: Any, source: Source, steps: int, device: str) -> SegmentationLearner:
+def segnet(hyper: Any, source: Source, steps: int, device: str, *, indices: bool) -> SegmentationLearner:
     """A freshly initialised SegNet for the classes of a source."""
-    network = SegNet(len(source.classes), width=hyper.width, convolutions=hyper.convolutions)
+    network = SegNet(len(source.classes), width=hyper.width, convolutions=hyper.convolutions, indices=indices)
 
     def class_weights() -> Tensor | None:
         return weights_of_classes(source, hyper.class_weights)
@@ -142,15 +151,26 @@ def segnet(hyper: Any, source: Source, steps: int, device: str) -> SegmentationL
 
 
 def weights_of_classes(source: Source, rule: str) -> Tensor | None:
-    """(K,) weights of the loss from class frequencies f in the training masks, or None for rule `none`.
+    """(K,) weights of the loss from class frequencies in the training masks, or None for rule `none`.
 
-    `inverse_sqrt` is 1 / sqrt(f) scaled to mean 1. A class that never occurs weighs nothing.
+    `inverse_sqrt` is 1 / sqrt(f) scaled to mean 1, f being a class's share of all pixels. `median_frequency` is median(f) / f, f
+    being its share of the pixels of those images that hold it (Eigen and Fergus 2015, as SegNet uses it for CamVid). A class that
+    never occurs weighs nothing.
     """
     if rule == "none":
         return None
-    counts = np.zeros(256, np.int64)
+    classes = len(source.classes)
+    pixels, where_present = np.zeros(classes, np.int64), np.zeros(classes, np.int64)
     for index in range(len(source.train.names)):
-        counts += np.bincount(source.train.target(index).ravel(), minlength=256)
-    pixels = counts[: len(source.classes)]
-    weights = np.where(pixels > 0, 1 / np.sqrt(np.maximum(pixels, 1) / pixels.sum()), 0.0)
-    return torch.tensor(weights / weights[pixels > 0].mean(), dtype=torch.float32)
+        counts = np.bincount(source.train.target(index).ravel(), minlength=256)[:classes]
+        pixels += counts
+        where_present += np.where(counts > 0, counts.sum(), 0)
+    occurs = pixels > 0
+    weights = np.zeros(classes)
+    if rule == "median_frequency":
+        frequency = pixels[occurs] / where_present[occurs]
+        weights[occurs] = np.median(frequency) / frequency
+    else:
+        inverse = 1 / np.sqrt(pixels[occurs] / pixels.sum())
+        weights[occurs] = inverse / inverse.mean()
+    return torch.tensor(weights, dtype=torch.float32)
