@@ -85,7 +85,7 @@ class Split(Protocol):
 
     @property
     def names(self) -> Sequence[str]:
-        """The items' names, relative to the data set, sorted and unique."""
+        """The items' names, relative to the data set, sorted and unique. Asked for with every item: make it once."""
 
     @property
     def groups(self) -> Sequence[str]:

@@ -7,6 +7,7 @@ cities are the test split here, and validation is whole cities of the training p
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -36,12 +37,12 @@ class CityscapesSplit:
     root: Path
     pairs: tuple[tuple[str, str], ...]
 
-    @property
+    @cached_property
     def names(self) -> Sequence[str]:
         """The images' relative paths, which start with part and city."""
         return [image for image, _ in self.pairs]
 
-    @property
+    @cached_property
     def groups(self) -> Sequence[str]:
         """Ten frames in a row of a city, named by their first."""
         places: Counter[Path] = Counter()

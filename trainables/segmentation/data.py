@@ -8,7 +8,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 
@@ -30,12 +30,12 @@ class SceneSplit:
     seed: int
     count: int
 
-    @property
+    @cached_property
     def names(self) -> Sequence[str]:
         """`00000`, `00001`, ..."""
         return [f"{index:05d}" for index in range(self.count)]
 
-    @property
+    @cached_property
     def groups(self) -> Sequence[str]:
         """Scenes are independent: each is its own group. The seed tells those of one split from another's."""
         return [f"{self.seed}/{name}" for name in self.names]
@@ -92,12 +92,12 @@ class CamVidSplit:
     root: Path
     pairs: tuple[tuple[str, str], ...]
 
-    @property
+    @cached_property
     def names(self) -> Sequence[str]:
         """The images' relative paths."""
         return [image for image, _ in self.pairs]
 
-    @property
+    @cached_property
     def groups(self) -> Sequence[str]:
         """Ten frames in a row of a sequence, named by their first: neighbours look alike, so frames are no independent items."""
         blocks: list[str] = []
