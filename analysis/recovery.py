@@ -42,6 +42,8 @@ class Retrained:
     labels: Mapping[str, Any]
     """What every row says of the cell: architecture, task, recipe, data set."""
     primary: str
+    epochs: int
+    """Of training beyond its baseline; 0 for what is only recalibrated."""
     seeds: tuple[int, ...]
     retrained: tuple[str, ...]
     baseline: tuple[str, ...]
@@ -109,6 +111,7 @@ class Study:
                     training_levels=tuple(first["training_levels"]),
                     labels={label: first[label] for label in ("architecture", "task", "codec", "recipe", "dataset")},
                     primary=first["metric"],
+                    epochs=int(first["epochs"]),
                     seeds=tuple(int(seed) for seed in whole["seed"]),
                     retrained=tuple(whole.index),
                     baseline=tuple(parents[0] for parents in whole["parents"]),
@@ -166,6 +169,7 @@ def _row(study: Study, cell: Retrained, metric: str, condition: tuple[str, int])
         "bits_per_pixel": study.bits_per_pixel(cell.retrained[0], condition, metric),
         "seen": (level or None) in cell.training_levels,
         "matched": level != 0 and level == cell.matched_level,
+        "epochs": cell.epochs,
         "seeds": len(cell.seeds),
     }
     for name, label in (("B", "baseline"), ("C", "continued"), ("R", "retrained")):
@@ -237,7 +241,7 @@ def beside_paper(study: Study, paper: pd.DataFrame) -> pd.DataFrame:
         for (architecture, dataset), of_one in ours.groupby(["architecture", "dataset"], sort=False):
             for position, level in enumerate(printed["level"].drop_duplicates()):
                 at = of_one[of_one["level"] == level]
-                matched = at[at["matched"]]
+                matched = at[at["matched"] & (at["epochs"] > 0)]
                 if at.empty:
                     continue
                 known = not matched.empty and position > 0

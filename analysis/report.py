@@ -17,7 +17,7 @@ from analysis.results import load, studies
 
 SCHEMA = 1
 SIGNIFICANT = 0.05
-TABLE_WIDTH = 164
+TABLE_WIDTH = 180
 """Characters that a table needs; a narrower terminal wraps its lines, which loses less than squeezed columns."""
 EMBEDDED_NOTE = "Small-scale results say how the method behaves, not what the published networks score."
 
@@ -67,7 +67,7 @@ def show(console: Console, study: str, *, recovery: pd.DataFrame, matrix: pd.Dat
         console.rule(f"{study}: {architecture} on {dataset}, {rows['metric'].iloc[0]} ({better} is better), seeds: {seeds}")
         matched = rows[rows["matched"]]
         if not matched.empty:
-            console.print(_estimands(matched, f"{codec}: each level after retraining at that level (matched)"))
+            console.print(_estimands(matched, f"{codec}: each level after seeing that level (matched)"))
         mixed = rows[~rows["cell"].isin(set(matched["cell"]))]
         for cell, of_cell in mixed.groupby("cell", sort=False):
             console.print(_estimands(of_cell, str(cell)))
@@ -88,11 +88,12 @@ def show(console: Console, study: str, *, recovery: pd.DataFrame, matrix: pd.Dat
 
 
 def _estimands(rows: pd.DataFrame, title: str) -> Table:
-    headings = ["level", "bit/px", "baseline", "continued", "retrained", "R - B", "C - B", "R - C", "95 %"]
+    headings = ["recipe", "level", "bit/px", "baseline", "continued", "retrained", "R - B", "C - B", "R - C", "95 %"]
     table = _table(title, [*headings, "attributable", "gap closed", "share", "clean cost"])
     for _, row in rows.iterrows():
         star = "*" if row["p_holm"] < SIGNIFICANT else " "
         table.add_row(
+            str(row["recipe"]),
             "clean" if row["level"] == 0 else str(row["level"]),
             "" if math.isnan(row["bits_per_pixel"]) else f"{row['bits_per_pixel']:.2f}",
             *(_spread(row, name) for name in ("baseline", "continued", "retrained")),
@@ -111,7 +112,7 @@ def _estimands(rows: pd.DataFrame, title: str) -> Table:
 def _table(title: str, headings: list[str]) -> Table:
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     for heading in headings:
-        table.add_column(heading, no_wrap=True, justify="left" if heading in {"cell", "metric"} else "right")
+        table.add_column(heading, no_wrap=True, justify="left" if heading in {"cell", "metric", "recipe"} else "right")
     return table
 
 

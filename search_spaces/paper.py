@@ -9,7 +9,7 @@ PAPER = Space(
     name="paper",
     summary="the paper's networks, budgets and ladders; GPUs",
     data={"segmentation": "cityscapes"},
-    cells=("*/clean/*", "*/jpeg/constant-*", "*/jpeg/uniform"),
+    cells=("*/clean/*", "*/jpeg/constant-*", "*/jpeg/uniform", "*/jpeg/recalibrated-*"),
     budgets={
         name: Budget(
             iterations=33_000, hyper={"batch_size": 12, "optimiser": "sgd", "lr": 0.1, "momentum": 0.9, "size": (512, 1024)}

@@ -109,10 +109,10 @@ def store_needs(plan: Plan) -> dict[str, Needs]:
     """What a plan reads of each data set: training and validation at its schedules' levels, test under its conditions."""
     needs: dict[str, set[tuple[str, str | None, int | None]]] = {}
     for entry in plan.entries:
-        of_data, schedule = needs.setdefault(entry.cell.dataset, set()), entry.cell.recipe.schedule
-        for level in schedule.levels if schedule else ():
-            codec = None if level is None else entry.cell.recipe.codec
-            of_data |= {(split, codec, level) for split in ("train", "val")}
+        of_data, recipe = needs.setdefault(entry.cell.dataset, set()), entry.cell.recipe
+        for level in recipe.levels:
+            codec = None if level is None else recipe.codec
+            of_data |= {(split, codec, level) for split in (("train", "val") if recipe.schedule else ("train",))}
         of_data |= {("test", condition.codec, condition.level) for condition in entry.conditions}
     return {name: frozenset(of_data) for name, of_data in needs.items()}
 
@@ -269,8 +269,8 @@ def _trial(space: Space, cell: Cell, seed: int, parents: Sequence[Entry], source
     epochs = budget.epochs or 0
     if source is not None and budget.iterations is not None:
         epochs = math.ceil(budget.iterations / max(1, len(source.train.names) // int(hyper["batch_size"])))
-    schedule = cell.recipe.schedule
-    trained_at = [Condition(codec=cell.recipe.codec, level=level) for level in schedule.levels if level] if schedule else []
+    recipe = cell.recipe
+    seen = [Condition(codec=recipe.codec, level=level) for level in recipe.levels if level is not None]
     return Trial(
         architecture=cell.architecture.name,
         recipe=cell.recipe.name,
@@ -279,10 +279,10 @@ def _trial(space: Space, cell: Cell, seed: int, parents: Sequence[Entry], source
         fingerprint=source.fingerprint if source else "",
         seed=seed,
         stage="final",
-        epochs=epochs if schedule else 0,
+        epochs=epochs if recipe.schedule else 0,
         hyper=hyper,
         parents=tuple(parent.trial.key for parent in parents),
-        identities=tuple(identity_of(condition) or "" for condition in trained_at),
+        identities=tuple(identity_of(condition) or "" for condition in seen),
     )
 
 
@@ -297,8 +297,8 @@ def resolve_hyper(architecture: Architecture, values: Mapping[str, Any]) -> dict
 
 def _precedence(entry: Entry) -> tuple[int, int]:
     """Parents first; then what validates at more levels, since a long trial that starts last keeps the others waiting."""
-    schedule = entry.cell.recipe.schedule
-    return _depth(entry), -len(schedule.levels) if schedule else 0
+    recipe = entry.cell.recipe
+    return _depth(entry), -len(recipe.levels) if recipe.schedule else 0
 
 
 def _depth(entry: Entry) -> int:

@@ -147,7 +147,7 @@ def _params(entry: Entry) -> dict[str, Any]:
 
 def _tags(entry: Entry) -> dict[str, str]:
     """All that analysis needs beside parameters and scores, since it splits no name and imports no table."""
-    trial, architecture, schedule = entry.trial, entry.cell.architecture, entry.cell.recipe.schedule
+    trial, architecture, recipe = entry.trial, entry.cell.architecture, entry.cell.recipe
     codecs = {condition.codec: None for condition in entry.conditions if condition.codec}
     return {
         "stage": trial.stage,
@@ -155,7 +155,7 @@ def _tags(entry: Entry) -> dict[str, str]:
         "metric": architecture.metric,
         "modes": json.dumps(dict(architecture.metrics)),
         "ladder": json.dumps({codec: CODECS[codec].levels for codec in codecs}),
-        "training_levels": json.dumps(schedule.levels if schedule else []),
+        "training_levels": json.dumps(recipe.levels),
         "codec_identity": json.dumps({str(condition): identity_of(condition) for condition in entry.conditions}),
         "data_fingerprint": trial.fingerprint,
         "parents": json.dumps(trial.parents),

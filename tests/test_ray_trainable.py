@@ -17,11 +17,14 @@ pytestmark = pytest.mark.slow
 
 def baseline(storage: Path, seed: int, epochs: int = 1, **changes: Any) -> Job:
     """The baseline of the demo, on all its scenes, a quarter as wide."""
+    return jobs(storage, "*/baseline", seeds=seed + 1, epochs=epochs, **changes)[seed]
+
+
+def jobs(storage: Path, pattern: str, *, seeds: int = 1, epochs: int = 1, **changes: Any) -> list[Job]:
     budget = replace(DEMO.budgets["segnet"], epochs=epochs, hyper={**DEMO.budgets["segnet"].hyper, "width": 1 / 16, **changes})
-    plan = make_plan(
-        replace(DEMO, budgets={"segnet": budget}), patterns=["*/baseline"], seeds=seed + 1, storage=Folder.at(str(storage))
-    )
-    return plan.job(plan.entries[seed])
+    space = replace(DEMO, budgets={"segnet": budget}, cells=("*/clean/*", "*/jpeg/*"))
+    plan = make_plan(space, patterns=[pattern], seeds=seeds, storage=Folder.at(str(storage)))
+    return [plan.job(entry) for entry in plan.entries]
 
 
 def finish(trainable: StudyTrainable) -> None:
@@ -131,3 +134,15 @@ def test_a_lost_score_is_the_only_thing_that_is_made_again(tmp_path: Path) -> No
     folder.folder.remove("scores/clean.json")
     assert [result["phase"] for result in steps(job)] == ["score", "done"]
     assert outcome(job) == before
+
+
+def test_a_recalibrated_network_is_its_parent_with_other_statistics(tmp_path: Path) -> None:
+    parent, recalibrated = jobs(tmp_path, "*/recalibrated-5")
+    list(steps(parent))
+    phases = [result["phase"] for result in steps(recalibrated)]
+    assert "train" not in phases
+    assert phases[-1] == "done"
+    before, after = outcome(parent)[0], outcome(recalibrated)[0]
+    changed = {name.rpartition(".")[2] for name in before if before[name] != after[name]}
+    assert changed - {"num_batches_tracked"} == {"running_mean", "running_var"}
+    assert outcome(parent)[1] != outcome(recalibrated)[1]

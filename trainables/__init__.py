@@ -32,6 +32,7 @@ from trainables.trial import Job, Trial, TrialFolder
 
 if TYPE_CHECKING:
     from trainables.evaluation import evaluate
+    from trainables.recalibration import recalibrate
     from trainables.training import train
 
 ROOMS = (segmentation,)
@@ -69,6 +70,7 @@ __all__ = [
     "identity_of",
     "predicted_bytes",
     "read_items",
+    "recalibrate",
     "recipes",
     "recompressing",
     "torch_devices",
@@ -85,4 +87,8 @@ def __getattr__(name: str) -> Any:
         from trainables.evaluation import evaluate
 
         return evaluate
+    if name == "recalibrate":
+        from trainables.recalibration import recalibrate
+
+        return recalibrate
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -160,6 +160,15 @@ class Recipe:
     codec: str | None = None
     schedule: Schedule | None = None
     """None trains nothing."""
+    recalibrated_at: int | None = None
+    """The level at which the parent's batch-norm statistics are estimated anew, without a gradient."""
+
+    @property
+    def levels(self) -> tuple[int | None, ...]:
+        """Every level of the training imagery that the network sees; None is clean."""
+        if self.recalibrated_at is not None:
+            return (self.recalibrated_at,)
+        return self.schedule.levels if self.schedule else ()
 
 
 def stack(examples: Sequence[Any]) -> Any:

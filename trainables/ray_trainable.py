@@ -13,7 +13,7 @@ from typing import Any
 
 from ray import tune
 
-from trainables import ARCHITECTURES, CODECS, DATASETS, evaluate, recipes, train
+from trainables import ARCHITECTURES, CODECS, DATASETS, evaluate, recalibrate, recipes, train
 from trainables.contracts import Recipe, Source
 from trainables.runtime import Runtime
 from trainables.storage import Folder
@@ -75,8 +75,9 @@ def _train(job: Job, folder: TrialFolder) -> Iterator[dict[str, Any]]:
     weights: Mapping[str, Any] = resume["weights"] if resume else {}
     architecture, recipe = ARCHITECTURES[trial.architecture], _recipe(trial)
     data, runtime = _source(trial.dataset, job.data), _runtime(job)
-    if recipe.schedule:
-        yield from _prepare(data, ("train", "val"), recipe.codec, recipe.schedule.levels, runtime)
+    yield from _prepare(data, ("train", "val") if recipe.schedule else ("train",), recipe.codec, recipe.levels, runtime)
+    if recipe.recalibrated_at is not None:
+        (weights,) = (recalibrate(architecture, recipe, _hyper(trial), parent, data=data, runtime=runtime) for parent in parents)
     epochs = train(
         architecture,
         recipe,

@@ -15,7 +15,19 @@ def recipes(codec: Codec | None) -> tuple[Recipe, ...]:
     if codec is None:
         return (BASELINE, CONTINUED)
     schedules = {f"constant-{level}": Constant(at=level) for level in codec.levels} | {"uniform": Uniform(ladder=codec.levels)}
-    return tuple(
+    retrained = [
         Recipe(name=name, parents=(BASELINE.name,), control=CONTINUED.name, codec=codec.name, schedule=schedule)
         for name, schedule in schedules.items()
-    )
+    ]
+    # Nothing is trained for longer here, so the baseline itself is the control.
+    recalibrated = [
+        Recipe(
+            name=f"recalibrated-{level}",
+            parents=(BASELINE.name,),
+            control=BASELINE.name,
+            codec=codec.name,
+            recalibrated_at=level,
+        )
+        for level in codec.levels
+    ]
+    return (*retrained, *recalibrated)

@@ -1,0 +1,141 @@
+"""What a thing is: its materials, the pen that sketches it, and the spot where it stands.
+
+To add a kind of thing, see the docstring of the package; to give things a new shape to draw with, add a method to `Pen`.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+from PIL import ImageDraw
+
+from trainables.scenes.texture import Grain
+from trainables.scenes.vocabulary import Colour, Point
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stripes:
+    """A pattern on a material: `amplitude` in grey levels, `frequency` in cycles a pixel, `angle` from horizontal."""
+
+    amplitude: float
+    frequency: float
+    angle: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """What a part of a thing is made of.
+
+    Fields:
+        colour: without light and haze.
+        roughness: amplitude of the texture, in grey levels.
+        klass: index into `CLASSES`, or `IGNORED`.
+        counted: whether the part belongs to the object to be detected (a sign's post does not).
+        stripes: a pattern on top of the texture.
+    """
+
+    colour: Colour
+    roughness: float
+    klass: int
+    counted: bool = True
+    stripes: Stripes | None = None
+
+
+class Pen:
+    """Draws named parts in a thing's own measure: x to the right, y up, the origin under its middle on the ground."""
+
+    def __init__(self, draw: ImageDraw.ImageDraw, parts: Mapping[str, int], origin: Point, scale: Point) -> None:
+        self._draw = draw
+        self._parts = parts
+        self._origin = origin
+        self._scale = scale
+
+    def frame(self, *, bottom: float, width: float, height: float, mirrored: bool = False) -> Self:
+        """Return a pen for the box above `bottom` (metres): x from 0 left to 1 right, y from 0 below to 1 above."""
+        towards = -1 if mirrored else 1
+        (x, y), (x_scale, y_scale) = self._origin, self._scale
+        corner = (x - towards * width * x_scale / 2, y - bottom * y_scale)
+        return type(self)(self._draw, self._parts, corner, (towards * width * x_scale, height * y_scale))
+
+    def rectangle(self, part: str, low: Point, high: Point) -> None:
+        """Fill the rectangle between two opposite corners."""
+        self._draw.rectangle(self._box(low, high), fill=self._parts[part])
+
+    def ellipse(self, part: str, low: Point, high: Point) -> None:
+        """Fill the ellipse that touches the sides of the rectangle between two opposite corners."""
+        self._draw.ellipse(self._box(low, high), fill=self._parts[part])
+
+    def disc(self, part: str, middle: Point, radius: float) -> None:
+        """Fill a disc; in a frame, an ellipse with this radius in the frame's measure."""
+        x, y = middle
+        self.ellipse(part, (x - radius, y - radius), (x + radius, y + radius))
+
+    def polygon(self, part: str, corners: Iterable[Point]) -> None:
+        """Fill a polygon."""
+        self._draw.polygon([self._pixel(corner) for corner in corners], fill=self._parts[part])
+
+    def stroke(self, part: str, start: Point, end: Point, width: float) -> None:
+        """Draw a line with square ends, at least one pixel wide; in a frame, `width` is a share of its width."""
+        pixels = max(1, round(width * abs(self._scale[0])))
+        self._draw.line([self._pixel(start), self._pixel(end)], fill=self._parts[part], width=pixels)
+
+    def limb(self, part: str, start: Point, end: Point, width: float) -> None:
+        """Draw a line with round ends."""
+        self.stroke(part, start, end, width)
+        self.disc(part, start, width / 2)
+        self.disc(part, end, width / 2)
+
+    def resolves(self, length: float) -> bool:
+        """Return whether this length, in metres, is at least a pixel."""
+        return length * abs(self._scale[0]) >= 1
+
+    def _pixel(self, point: Point) -> Point:
+        return self._origin[0] + point[0] * self._scale[0], self._origin[1] - point[1] * self._scale[1]
+
+    def _box(self, low: Point, high: Point) -> tuple[float, float, float, float]:
+        (x0, y0), (x1, y1) = self._pixel(low), self._pixel(high)
+        return min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thing:
+    """Something flat that stands on the ground and faces the camera.
+
+    Fields:
+        x: metres right of straight ahead.
+        distance: metres, above 0 and below `FAR`: the depth of all its pixels.
+        texture: row and column in the texture bank.
+        label: index into `OBJECTS`, or None for what is not to be detected.
+        grain: texture of its materials.
+        shadow: whether it darkens the ground under it.
+    """
+
+    label: ClassVar[int | None] = None
+    grain: ClassVar[Grain] = "fine"
+    shadow: ClassVar[bool] = False
+
+    x: float
+    distance: float
+    texture: tuple[int, int]
+
+    @property
+    def span(self) -> float:
+        """Width in metres over which its shading runs from bright to dark."""
+        raise NotImplementedError
+
+    def materials(self) -> dict[str, Material]:
+        """Return the material of each part that `sketch` draws, by the part's name."""
+        raise NotImplementedError
+
+    def sketch(self, pen: Pen) -> None:
+        """Draw the parts, the ones behind first."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spot:
+    """Where a thing stands: what every `Thing` is made with."""
+
+    x: float
+    distance: float
+    texture: tuple[int, int]
