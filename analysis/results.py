@@ -28,8 +28,8 @@ class Results:
     study: str
     trials: pd.DataFrame
     """One row a trial, indexed by its key: `cell`, `architecture`, `task`, `codec` (empty for clean), `recipe`, `dataset`, `seed`,
-    `epochs`, `metric` (the primary one), `ladder` (codec to levels), `training_levels` (None is clean), `parents`, `control` (keys),
-    `setup` (the hyper-parameters and data that trials of one cell share), `ended`."""
+    `epochs`, `metric` (the primary one), `ladder` (codec to levels), `training_levels` (None is clean), `parents`, `control`
+    (keys), `setup` (the hyper-parameters and data that trials of one cell share), `ended`."""
     scores: pd.DataFrame
     """One row a trial, condition and metric: `trial`, `codec` (empty for clean), `level` (0 for clean), `metric`, `mode`, `value`,
     `bits_per_pixel`, `bytes_per_item`, `replicates` (an array of the same resamples in every trial on the same data)."""

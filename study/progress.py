@@ -13,6 +13,10 @@ from rich.table import Table
 from study.plan import Entry, Plan
 
 
+ENCODING_SECONDS = 15.0
+"""Between two lines that tell only how far an encoding is."""
+
+
 @dataclass
 class _Row:
     entry: Entry
@@ -51,6 +55,7 @@ class Progress:
     _live: Live | None = field(init=False, default=None)
     _paces: dict[tuple[str, str], _Pace] = field(init=False, default_factory=dict)
     _started: float = field(init=False, default_factory=time.monotonic)
+    _told: float = field(init=False, default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         self._rows = {entry.trial.key: self._row(entry) for entry in self.plan.entries}
@@ -92,7 +97,8 @@ class Progress:
             self._paces.setdefault((architecture.name, row.state), _Pace()).add(float(result["seconds"]))
         elif result["phase"] == "encode":
             row.state = f"encoding {result['pack']}: {result['built']}/{result['items']}"
-            self._line(row, row.state)
+            if time.monotonic() - self._told > ENCODING_SECONDS:
+                self._line(row, row.state)
         elif result["phase"] == "done":
             row.conditions = len(row.entry.conditions)
             self._line(row, "done")
@@ -110,6 +116,7 @@ class Progress:
         """One line for those who read a file or a pipe."""
         if self._live is not None:
             return
+        self._told = time.monotonic()
         metric = row.entry.cell.architecture.metric
         value = "" if row.objective is None else f", {metric} {row.objective:.3f}"
         self.console.print(
