@@ -91,6 +91,7 @@ class Plan:
             data=None if path is None else str(path),
             threads=self.space.threads,
             workers=self.space.workers,
+            gpu=self.space.gpus > 0,
         )
 
     def state(self, entry: Entry) -> State:

@@ -12,7 +12,6 @@ from rich.table import Table
 
 from study.plan import Entry, Plan
 
-
 ENCODING_SECONDS = 15.0
 """Between two lines that tell only how far an encoding is."""
 

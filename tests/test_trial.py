@@ -43,7 +43,14 @@ OTHER: dict[str, Any] = {
     "identities": ("00112233445566ff", "0000000000000000"),
 }
 JOB = Job(
-    trial=TRIAL, conditions=(CLEAN, AT_10, AT_5), folder="file:///t/a", parents=("file:///t/b",), data=None, threads=1, workers=0
+    trial=TRIAL,
+    conditions=(CLEAN, AT_10, AT_5),
+    folder="file:///t/a",
+    parents=("file:///t/b",),
+    data=None,
+    threads=1,
+    workers=0,
+    gpu=True,
 )
 
 

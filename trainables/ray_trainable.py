@@ -167,4 +167,4 @@ def _runtime(job: Job) -> Runtime:
     import torch
 
     torch.set_num_threads(job.threads)
-    return Runtime(device="cuda" if torch.cuda.is_available() else "cpu", workers=job.workers, store=default_store())
+    return Runtime(device="cuda" if job.gpu and torch.cuda.is_available() else "cpu", workers=job.workers, store=default_store())

@@ -4,6 +4,7 @@ Nothing here names a task: what differs between tasks is in the `Architecture` a
 """
 
 import math
+import os
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from trainables.runtime import Runtime
 
 def deterministic() -> None:
     """Make torch give the same figures in every run on this processor type and thread count (GPU: slower, bit-identical)."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS sums in any order
     torch.use_deterministic_algorithms(True, warn_only=True)
     # Filling fresh memory guards against reads of uninitialised values; it costs time and changes no figure of correct code.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

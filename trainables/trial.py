@@ -89,6 +89,8 @@ class Job:
     """Where the data set lies; None for embedded data."""
     threads: int
     workers: int
+    gpu: bool
+    """Whether it takes a share of a GPU, where there is one; a trial that takes none runs on processors wherever it is."""
 
     def to_config(self) -> dict[str, Any]:
         """Plain values for Tune."""
@@ -100,6 +102,7 @@ class Job:
             "data": self.data,
             "threads": self.threads,
             "workers": self.workers,
+            "gpu": self.gpu,
         }
 
     @classmethod
@@ -113,6 +116,7 @@ class Job:
             data=config["data"],
             threads=config["threads"],
             workers=config["workers"],
+            gpu=config["gpu"],
         )
 
 
