@@ -131,8 +131,8 @@ def _plan(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from study.cluster import Resources
     from study.run import run
-    from study.session import Resources
     from study.tracking import default_uri
 
     plan = _planned(options)
@@ -169,7 +169,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     from study.check import Finding, check, versions
-    from study.session import Resources
+    from study.cluster import Resources
 
     console, found = Console(stderr=options.json), list[Finding]()
     findings = check(

@@ -25,8 +25,8 @@ from rich.filesize import decimal
 from rich.progress import Progress
 
 from search_spaces import Space
+from study.cluster import Node, Resources, connected
 from study.plan import Needs, make_plan, read_data_flags, store_needs
-from study.session import Node, Resources, session
 from trainables import (
     CODECS,
     DATASETS,
@@ -175,7 +175,7 @@ def _ray(resources: Resources, space: Space | None) -> Iterator[tuple[Finding, S
     address = resources.address
     with ExitStack() as stack:
         try:
-            nodes = stack.enter_context(session(resources))
+            nodes = stack.enter_context(connected(resources))
         except Exception as trouble:  # of versions, ports, memory, tokens
             alone = "is another Ray in the way, or /tmp or /dev/shm full?"
             remedy = "is it running, with the same versions as here?" if address else alone

@@ -19,12 +19,12 @@ from ray.exceptions import RayError
 from ray.tune.error import TuneError
 from rich.console import Console
 
+from study.cluster import Resources, connected, need
 from study.lock import alone
 from study.plan import Entry, Plan
 from study.progress import Progress
 from study.reporter import Reporter
 from study.searcher import PlanSearcher
-from study.session import Resources, need, session
 from study.tracking import Status
 from trainables import Folder, Trial, TrialFolder
 from trainables.ray_trainable import StudyTrainable
@@ -130,7 +130,7 @@ def _tune(
     plan: Plan, todo: Sequence[Entry], reporter: Reporter, resources: Resources, console: Console, reasons: dict[str, str]
 ) -> int | None:
     """Run entries on Ray Tune, noting in `reasons` why trials failed, by key; the signal that ended it, if one did."""
-    with session(resources) as nodes:
+    with connected(resources) as nodes:
         claim = _claim(plan.storage)
         slots = sum(node.slots(plan.space) for node in nodes)
         takes = need(plan.space, gpus=any(node.resources.get("GPU") for node in nodes))

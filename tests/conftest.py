@@ -18,7 +18,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def store_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def store_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Encoded imagery goes to a folder of its own, for Ray's workers too, and not to the user's cache."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("STUDY_STORE", str(tmp_path_factory.mktemp("store")))

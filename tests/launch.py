@@ -13,9 +13,9 @@ from typing import Any
 from rich.console import Console
 
 from search_spaces import DEMO
+from study.cluster import Resources
 from study.plan import Plan, make_plan
 from study.run import run
-from study.session import Resources
 from study.tracking import default_uri
 from trainables import Folder
 

@@ -1,4 +1,4 @@
-"""A Ray session: this machine alone, or a running cluster. The one place that starts Ray and ends what it started."""
+"""Ray on this machine alone, or on a running cluster. The one place that starts Ray and ends what it started."""
 
 import logging
 import os
@@ -29,7 +29,7 @@ class Resources:
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """A machine of the session."""
+    """A machine of the cluster."""
 
     id: str
     name: str
@@ -48,7 +48,7 @@ def need(space: Space, *, gpus: bool) -> dict[str, float]:
 
 
 @contextmanager
-def session(resources: Resources) -> Iterator[tuple[Node, ...]]:
+def connected(resources: Resources) -> Iterator[tuple[Node, ...]]:
     """Ray, with the nodes that are alive. Raises ConnectionError where there is no cluster at the address."""
     cpus = resources.cpus or len(psutil.Process().cpu_affinity())
     local: dict[str, Any] = {"num_cpus": cpus, "num_gpus": resources.gpus, "include_dashboard": False}
