@@ -1,6 +1,7 @@
 """`study run paper`: the paper's networks, budgets and ladders (sections III-A to III-E), and the controls that it lacks.
 
 Days on GPUs. The budgets are the paper's own figures; its "epochs" of SegNet are iterations by their size.
+Its networks start from ImageNet weights, which is not an option yet: these start from random ones.
 """
 
 from search_spaces.space import Budget, Space

@@ -105,6 +105,13 @@ class Progress:
             self._line(row, f"FAILED: {result['failure']}")
         self._show()
 
+    def again(self, key: str) -> None:
+        """A trial's process is gone and another continues it."""
+        row = self._rows[key]
+        row.state = "starting again"
+        self._line(row, "its process died, another continues after its last epoch")
+        self._show()
+
     def died(self, key: str) -> None:
         """A trial's process is gone."""
         self._rows[key].state = "failed"

@@ -1,5 +1,6 @@
 """One launch: what is not done goes to Ray Tune, what its folders then hold goes to MLflow, what is still missing is named."""
 
+import logging
 import os
 import signal
 import tempfile
@@ -117,6 +118,9 @@ class _Callback(tune.Callback):
         status: dict[str, Status] = {"done": "FINISHED", "failed": "FAILED"}
         self._reporter.changed(self._entries[key], status.get(result["phase"], "RUNNING"))
 
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
+        self._progress.again(_key(trial.config))
+
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
         key = _key(trial.config)
         self._progress.died(key)
@@ -130,6 +134,7 @@ def _tune(
     plan: Plan, todo: Sequence[Entry], reporter: Reporter, resources: Resources, console: Console, reasons: dict[str, str]
 ) -> int | None:
     """Run entries on Ray Tune, noting in `reasons` why trials failed, by key; the signal that ended it, if one did."""
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # progress tells in one line what it would tell by a traceback
     with connected(resources) as nodes:
         claim = _claim(plan.storage)
         slots = sum(node.slots(plan.space) for node in nodes)

@@ -175,6 +175,7 @@ def test_a_killed_worker_is_replaced_within_the_launch(tmp_path: Path, undisturb
     first.wait_for_line("segnet/jpeg/constant-5 seed 0: epoch 1/2")
     assert kill_tree(psutil.Process(first.process.pid), is_worker) >= 1
     assert first.end() == 0, first.log.read_text()
+    assert "constant-5 seed 0: its process died, another continues after its last epoch" in first.log.read_text()
     assert_sound(uri_of(tmp_path), undisturbed)
 
 
