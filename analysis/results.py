@@ -3,12 +3,16 @@
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before the import: nothing leaves this machine unasked
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 import numpy as np
@@ -37,28 +41,36 @@ class Results:
 
 def studies(tracking_uri: str) -> list[str]:
     """The studies that a tracking store holds."""
-    client = _client(tracking_uri)
+    with _asking(tracking_uri) as client:
+        return _studies(client)
+
+
+def _studies(client: MlflowClient) -> list[str]:
     return sorted(experiment.name for experiment in client.search_experiments() if _runs(client, str(experiment.experiment_id)))
 
 
 def load(tracking_uri: str, study: str) -> Results:
     """Read a study. Raises ValueError where the store does not hold it, or holds no finished trial of it."""
-    client = _client(tracking_uri)
-    experiment = client.get_experiment_by_name(study)
-    runs = _runs(client, str(experiment.experiment_id)) if experiment else []
-    if not runs:
-        raise ValueError(f"MLflow at {tracking_uri} holds no finished trial of study {study!r}: run it first")
+    with _asking(tracking_uri) as client:
+        experiment = client.get_experiment_by_name(study)
+        runs = _runs(client, str(experiment.experiment_id)) if experiment else []
+        if not runs:
+            raise ValueError(f"MLflow at {tracking_uri} holds no finished trial of study {study!r}: run it first")
+        scores = pd.concat([_scores(client, run) for run in runs], ignore_index=True)
     trials = pd.DataFrame([_trial(run) for run in runs]).set_index("trial")
-    scores = pd.concat([_scores(client, run) for run in runs], ignore_index=True)
     return Results(study=study, trials=trials, scores=scores)
 
 
-def _client(tracking_uri: str) -> MlflowClient:
-    """A client of a store that exists: asked for a missing sqlite file, MLflow would make an empty one."""
+@contextmanager
+def _asking(tracking_uri: str) -> Iterator[MlflowClient]:
+    """A client of a store that exists (MLflow would make a missing sqlite file); its troubles become one-line ValueErrors."""
     database = Path(tracking_uri.removeprefix("sqlite:///"))
     if tracking_uri.startswith("sqlite:///") and not database.is_file():
         raise ValueError(f"{database}: no such store; run a study first, or name its store by --storage or --tracking-uri")
-    return MlflowClient(tracking_uri=tracking_uri)
+    try:
+        yield MlflowClient(tracking_uri=tracking_uri)
+    except MlflowException as error:
+        raise ValueError(f"MLflow at {tracking_uri} does not answer: {' '.join(str(error).split())[:300]}") from error
 
 
 def _runs(client: MlflowClient, experiment: str) -> list[Run]:

@@ -28,9 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return int(options.verb(options))
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         Console(stderr=True).print(f"study: {error}", soft_wrap=True, markup=False, highlight=False)
-        return 2
+        return 2 if isinstance(error, ValueError) else 1
     except KeyboardInterrupt:
         return 130
 
@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     def on_ray(made: argparse.ArgumentParser) -> argparse.ArgumentParser:
         made.add_argument("--address", metavar="ADDRESS", help="a running Ray cluster, or auto; default: this machine alone")
         made.add_argument("--cpus", type=_count, metavar="N", help="processors offered to Ray (default: all)")
-        made.add_argument("--gpus", type=int, metavar="N", help="GPUs offered to Ray (default: all)")
+        made.add_argument("--gpus", type=_natural, metavar="N", help="GPUs offered to Ray (default: all)")
         return made
 
     verb("list", _list, "tasks, architectures, codecs with ladders, recipes, data sets, search spaces")
@@ -87,10 +87,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not at least 1")
-    return number
+    return _natural(text, least=1)
+
+
+def _natural(text: str, least: int = 0) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least {least}")
+    return int(text)
 
 
 def _list(options: argparse.Namespace) -> int:

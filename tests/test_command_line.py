@@ -1,4 +1,5 @@
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,24 @@ def test_an_error_of_use_is_one_line_and_exit_code_2(
 def test_report_of_an_empty_store_says_to_run_first(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["report", "--storage", str(tmp_path)]) == 2
     assert "run a study first" in capsys.readouterr().err
+
+
+def test_report_of_a_dead_server_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        uri = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    assert main(["report", "demo", "--storage", str(tmp_path), "--tracking-uri", uri]) == 2
+    error = capsys.readouterr().err
+    assert f"MLflow at {uri} does not answer" in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("flags", [["--seeds", "0"], ["--seeds", "many"], ["--gpus", "-1"], ["--cpus", "1.5"]])
+def test_a_number_that_is_none_is_refused_with_its_value(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["run", "demo", *flags])
+    assert stopped.value.code == 2
+    assert repr(flags[1]) in capsys.readouterr().err
 
 
 def test_no_verb_is_a_usage_error() -> None:
