@@ -25,7 +25,7 @@ test: lint ## everything that continuous integration checks
 	$(BIN)/pytest
 	$(MAKE) --no-print-directory wheel
 
-test-faults: setup ## kill, lose and damage things under a running study; some 20 minutes
+test-faults: setup ## kill, lose and damage things under a running study; some 40 minutes
 	$(BIN)/pytest -m faults -x --durations=0
 
 lint: setup ## formatting, style and types
