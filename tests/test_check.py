@@ -118,7 +118,7 @@ FAILURES: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "a truncated image": (cut("test/test_0.png"), "test/test_0.png", "restore the file or take it off its list"),
     "a truncated annotation": (cut("valannot/val_1.png"), "valannot/val_1.png", "restore the file or take it off its list"),
     "an image without an RGB reading": (cmyk, "test/test_0.png", "convert it to"),
-    "a label out of range": (annotate(12), "valannot/val_1.png", "not a map of labels 0..11"),
+    "a label out of range": (annotate(12), "valannot/val_1.png", "label 12 is none of this data set's"),
     "an item in two splits": (
         append("val.txt", "/x/test/test_1.png /x/testannot/test_1.png\n"),
         "test/test_1.png is in val and test",

