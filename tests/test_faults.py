@@ -358,10 +358,10 @@ def test_a_node_that_is_lost_costs_no_figure(
 
 def test_a_second_launch_within_one_ray_cluster_is_refused_where_there_is_no_file_lock(tmp_path: Path, cluster: Cluster) -> None:
     address = ("--address", cluster.address, "--tracking-uri")
-    with s3("runs") as (storage, credentials):
+    with s3("claimed") as (storage, credentials):  # the stand-in keeps what other tests left in their folders
         first = launch(storage, tmp_path / "1.log", *address, f"sqlite:///{tmp_path / '1.db'}", environment=credentials)
         first.wait_for_line("segnet/clean/baseline seed 0: epoch 1/2")
         second = launch(storage, tmp_path / "2.log", *address, f"sqlite:///{tmp_path / '2.db'}", environment=credentials)
         assert second.end() == 2
-        assert "in use by another launch on this cluster" in second.log.read_text()
+        assert "in use by another launch on this Ray cluster" in second.log.read_text()
         assert first.end() == 0, first.log.read_text()
