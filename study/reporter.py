@@ -73,7 +73,7 @@ class Reporter:
             if self._tracker is None:
                 self._tracker = Tracker(self._uri, self._plan)
             act(self._tracker)
-        except Exception as error:  # noqa: BLE001: whatever the store's client raises, training must not die of it
+        except Exception as error:  # whatever the store's client raises, training must not die of it
             self.trouble = f"MLflow at {self._uri} could not be told: {' '.join(str(error).split())[:300]}"
             return False
         self.trouble = None

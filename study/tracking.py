@@ -151,7 +151,7 @@ def _tags(entry: Entry) -> dict[str, str]:
     codecs = {condition.codec: None for condition in entry.conditions if condition.codec}
     return {
         "stage": trial.stage,
-        "cell": trial.cell,
+        "cell": entry.cell.name,
         "metric": architecture.metric,
         "modes": json.dumps(dict(architecture.metrics)),
         "ladder": json.dumps({codec: CODECS[codec].levels for codec in codecs}),

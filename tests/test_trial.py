@@ -117,14 +117,6 @@ def test_a_trial_cannot_be_assigned_to() -> None:
         TRIAL.seed = 2  # type: ignore[misc]
 
 
-def test_a_cell_is_architecture_codec_and_recipe() -> None:
-    assert TRIAL.cell == "segnet/jpeg/constant-10"
-
-
-def test_the_cell_of_a_trial_without_a_codec_is_clean() -> None:
-    assert replace(TRIAL, codec=None, recipe="baseline").cell == "segnet/clean/baseline"
-
-
 def test_a_job_survives_json() -> None:
     assert Job.from_config(through_json(JOB.to_config())) == JOB
 

@@ -56,11 +56,6 @@ class Trial:
         """16 hexadecimal digits: the digest of all fields."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
 
-    @property
-    def cell(self) -> str:
-        """`segnet/jpeg/constant-10`."""
-        return "/".join((self.architecture, self.codec or "clean", self.recipe))
-
     def to_json(self) -> dict[str, Any]:
         """Plain values, with the format."""
         return {"format": FORMAT, **asdict(self)}
