@@ -21,6 +21,13 @@ DEMO = Space(
     name="demo",
     summary="embedded data, reduced networks, minutes on two cores",
     data={"segmentation": "street_scenes"},
-    cells=("*/clean/*", "*/jpeg/constant-15", "*/jpeg/constant-10", "*/jpeg/constant-5", "*/jpeg/uniform"),
-    budgets={name: Budget(epochs=8, hyper=SEGNET) for name in ("segnet", "segnet_bilinear")},
+    cells=(
+        "*/clean/*",
+        "*/jpeg/constant-15",
+        "*/jpeg/constant-10",
+        "*/jpeg/constant-5",
+        "*/jpeg/uniform",
+        "*/jpeg/recalibrated-10",
+    ),
+    budgets={name: Budget(initial="none", epochs=8, hyper=SEGNET) for name in ("segnet", "segnet_bilinear")},
 )

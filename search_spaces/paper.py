@@ -1,7 +1,6 @@
 """`study run paper`: the paper's networks, budgets and ladders (sections III-A to III-E), and the controls that it lacks.
 
 Days on GPUs. The budgets are the paper's own figures; its "epochs" of SegNet are iterations by their size.
-Its networks start from ImageNet weights, which is not an option yet: these start from random ones.
 """
 
 from search_spaces.space import Budget, Space
@@ -13,7 +12,11 @@ PAPER = Space(
     cells=("*/clean/*", "*/jpeg/constant-*", "*/jpeg/uniform", "*/jpeg/recalibrated-*"),
     budgets={
         name: Budget(
-            iterations=33_000, hyper={"batch_size": 12, "optimiser": "sgd", "lr": 0.1, "momentum": 0.9, "size": (512, 1024)}
+            initial="imagenet",
+            iterations=33_000,
+            hyper={"batch_size": 12, "optimiser": "sgd", "lr": 0.1, "momentum": 0.9, "size": (512, 1024)},
+            precision="bfloat16",
+            channels_last=True,
         )
         for name in ("segnet", "segnet_bilinear")
     },

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 Hyper = Mapping[str, bool | int | float | str | tuple[int, ...]]
 
@@ -10,11 +11,19 @@ Hyper = Mapping[str, bool | int | float | str | tuple[int, ...]]
 class Budget:
     """How long and with which hyper-parameters an architecture is trained, baseline and retraining alike."""
 
+    initial: str
+    """Weights that baselines start from: `none` (random), a name that the architecture knows (`imagenet`), or a file of weights."""
     epochs: int | None = None
     iterations: int | None = None
     """Optimisation steps, in place of epochs: epochs = ceil(iterations / batches)."""
     hyper: Hyper = field(default_factory=dict)
     """What differs from the architecture's defaults, which are the paper's."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """`bfloat16`: mixed precision."""
+    channels_last: bool = False
+    """Memory in NHWC order: faster on tensor cores."""
+    compiled: bool = False
+    """torch.compile: faster after minutes at each start."""
 
 
 @dataclass(frozen=True, kw_only=True)

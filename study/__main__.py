@@ -52,6 +52,13 @@ def _parser() -> argparse.ArgumentParser:
         made.add_argument("patterns", metavar="PATTERN", nargs="*", help="cells, as in 'segnet/jpeg/*'; default all")
         with_data(made)
         made.add_argument("--seeds", type=_count, metavar="N", help="repeat every cell over seeds 0..N-1")
+        made.add_argument(
+            "--baseline",
+            action="append",
+            default=[],
+            metavar="WEIGHTS",
+            help="trained weights of one's own in place of the baseline; ARCHITECTURE=WEIGHTS where cells are of several",
+        )
         return made
 
     def with_data(made: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -110,6 +117,7 @@ def _planned(options: argparse.Namespace) -> Plan:
         patterns=options.patterns,
         seeds=options.seeds,
         data=options.data,
+        baselines=options.baseline,
         storage=Folder.at(options.storage),
     )
 

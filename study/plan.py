@@ -19,14 +19,19 @@ from trainables import (
     Condition,
     Folder,
     Job,
+    Numerics,
     Recipe,
     Source,
     Trial,
     TrialFolder,
+    digest_of,
     identity_of,
     recipes,
 )
 
+WEIGHTS = "weights"
+"""Where a storage keeps the weights files that trials start from."""
+RANDOM = "none"
 Needs = frozenset[tuple[str, str | None, int | None]]
 """Each split, codec and level at which a study reads a data set."""
 State = Literal["done", "partial", "failed", "missing", "no data"]
@@ -75,6 +80,8 @@ class Plan:
     """The data sets that are at hand, by name."""
     no_data: Mapping[str, str]
     """Why a data set cannot be opened, by name."""
+    weights: Mapping[str, Path]
+    """Files of weights that baselines start from, or are, by digest."""
 
     def folder(self, trial: Trial) -> TrialFolder:
         """A trial's folder."""
@@ -88,6 +95,7 @@ class Plan:
             conditions=entry.conditions,
             folder=self.folder(entry.trial).folder.uri,
             parents=tuple(self.folder(parent.trial).folder.uri for parent in entry.parents),
+            weights=self.storage.child(WEIGHTS).uri,
             data=None if path is None else str(path),
             threads=self.space.threads,
             workers=self.space.workers,
@@ -152,11 +160,18 @@ def read_data_flags(flags: Iterable[str]) -> tuple[dict[str, str], dict[str, Pat
 
 
 def make_plan(
-    space: Space, *, patterns: Sequence[str] = (), seeds: int | None = None, data: Sequence[str] = (), storage: Folder
+    space: Space,
+    *,
+    patterns: Sequence[str] = (),
+    seeds: int | None = None,
+    data: Sequence[str] = (),
+    baselines: Sequence[str] = (),
+    storage: Folder,
 ) -> Plan:
     """Plan a space, or what patterns select of it with the parents and controls that this needs.
 
-    Raises ValueError in one line for an unknown name, a pattern that matches nothing or a hyper-parameter that does not exist.
+    `baselines` are files of trained weights, `WEIGHTS` or `ARCHITECTURE=WEIGHTS`, that take the place of trained baselines. Raises
+    ValueError in one line for an unknown name, a pattern that matches nothing, a hyper-parameter or a file that does not exist.
     """
     chosen, paths = read_data_flags(data)
     space = replace(space, data={**space.data, **chosen})
@@ -164,19 +179,24 @@ def make_plan(
     wanted = _with_needs(_select(every, patterns), every)
     sources, no_data = _open({cell.dataset for cell in wanted}, paths)
     ladders = _conditions(every)
+    own = {name: (digest_of(path), path) for name, path in _own_weights(baselines, wanted).items()}
+    initial = {name: _initial(space, name) for name in {cell.architecture.name for cell in wanted} - set(own)}
     entries: dict[tuple[str, int], Entry] = {}
 
     def entry(cell: Cell, seed: int) -> Entry:
+        imported = cell.architecture.name in own and not cell.recipe.parents
+        seed = 0 if imported else seed  # one network, whatever the seed of what starts from it
         known = entries.get((cell.name, seed))
         if known is not None:
             return known
         parents = tuple(entry(_sibling(cell, name, every), seed) for name in cell.recipe.parents)
         control = entry(_sibling(cell, cell.recipe.control, every), seed) if cell.recipe.control else None
+        start = RANDOM if parents else (own if imported else initial)[cell.architecture.name][0]
         made = Entry(
             cell=cell,
             seed=seed,
             conditions=ladders[cell.architecture.name],
-            trial=_trial(space, cell, seed, parents, sources.get(cell.dataset)),
+            trial=_trial(space, cell, seed, parents, sources.get(cell.dataset), start, imported=imported),
             parents=parents,
             control=control,
         )
@@ -186,7 +206,39 @@ def make_plan(
         for cell in wanted:
             entry(cell, seed)
     ordered = sorted(entries.values(), key=_precedence)
-    return Plan(space=space, entries=tuple(ordered), storage=storage, paths=paths, sources=sources, no_data=no_data)
+    weights = {start: path for start, path in (*own.values(), *initial.values()) if path}
+    return Plan(
+        space=space, entries=tuple(ordered), storage=storage, paths=paths, sources=sources, no_data=no_data, weights=weights
+    )
+
+
+def _own_weights(baselines: Sequence[str], cells: Sequence[Cell]) -> dict[str, Path]:
+    """The files that take the place of trained baselines, by architecture."""
+    architectures = list(dict.fromkeys(cell.architecture.name for cell in cells))
+    own: dict[str, Path] = {}
+    for flag in baselines:
+        name, _, path = flag.rpartition("=")
+        if name not in architectures:
+            name, path = "", flag
+        if not name and len(architectures) > 1:
+            raise ValueError(
+                f"--baseline {flag}: whose weights? Write ARCHITECTURE={flag} with one of {', '.join(architectures)}, "
+                f"or select the cells of one"
+            )
+        own[name or architectures[0]] = Path(path)
+    return own
+
+
+def _initial(space: Space, name: str) -> tuple[str, Path | None]:
+    """The initial weights of an architecture's budget, and the file of them if it is one."""
+    initial, known = space.budgets[name].initial, (RANDOM, *ARCHITECTURES[name].initial)
+    if initial in known:
+        return initial, None
+    if not Path(initial).is_file():
+        raise ValueError(
+            f"search space {space.name}: {name} starts from {initial!r}, which is no file and none of {', '.join(known)}"
+        )
+    return digest_of(Path(initial)), Path(initial)
 
 
 def space_cells(space: Space) -> list[Cell]:
@@ -261,7 +313,9 @@ def _open(names: Iterable[str], paths: Mapping[str, Path]) -> tuple[dict[str, So
     return sources, no_data
 
 
-def _trial(space: Space, cell: Cell, seed: int, parents: Sequence[Entry], source: Source | None) -> Trial:
+def _trial(
+    space: Space, cell: Cell, seed: int, parents: Sequence[Entry], source: Source | None, initial: str, *, imported: bool
+) -> Trial:
     """The trial of a cell and seed."""
     budget = space.budgets[cell.architecture.name]
     hyper = resolve_hyper(cell.architecture, budget.hyper)
@@ -280,8 +334,10 @@ def _trial(space: Space, cell: Cell, seed: int, parents: Sequence[Entry], source
         fingerprint=source.fingerprint if source else "",
         seed=seed,
         stage="final",
-        epochs=epochs if recipe.schedule else 0,
+        epochs=epochs if recipe.schedule and not imported else 0,
         hyper=hyper,
+        initial=initial,
+        numerics=Numerics(precision=budget.precision, channels_last=budget.channels_last, compiled=budget.compiled),
         parents=tuple(parent.trial.key for parent in parents),
         identities=tuple(identity_of(condition) or "" for condition in seen),
     )

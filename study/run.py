@@ -27,6 +27,7 @@ from study.progress import Progress
 from study.reporter import Reporter
 from study.searcher import PlanSearcher
 from study.tracking import Status
+from study.weights import keep
 from trainables import Folder, Trial, TrialFolder
 from trainables.ray_trainable import StudyTrainable
 
@@ -58,18 +59,20 @@ class Outcome:
 
 
 def run(plan: Plan, *, tracking_uri: str, resources: Resources, console: Console) -> Outcome:
-    """Do what is missing of a plan. Raises ValueError where a data set is not at hand, before anything starts."""
+    """Do what is missing of a plan. Raises ValueError where data or weights are not as they must be, before anything starts."""
     if plan.no_data:
         raise ValueError("; ".join(plan.no_data.values()))
-    with alone(plan.storage), Reporter(plan, tracking_uri) as reporter:
-        todo = [entry for entry in plan.entries if plan.state(entry) != "done"]
-        received: int | None = None
-        lost: str | None = None
-        reasons: dict[str, str] = {}
-        try:
-            received = _tune(plan, todo, reporter, resources, console, reasons) if todo else None
-        except (RayError, TuneError, ConnectionError) as error:
-            lost = f"Ray was lost: {str(error).strip().splitlines()[0][:300]}"
+    with alone(plan.storage):
+        keep(plan, console)
+        with Reporter(plan, tracking_uri) as reporter:
+            todo = [entry for entry in plan.entries if plan.state(entry) != "done"]
+            received: int | None = None
+            lost: str | None = None
+            reasons: dict[str, str] = {}
+            try:
+                received = _tune(plan, todo, reporter, resources, console, reasons) if todo else None
+            except (RayError, TuneError, ConnectionError) as error:
+                lost = f"Ray was lost: {str(error).strip().splitlines()[0][:300]}"
     failed, missing = {}, {}
     for entry in plan.entries:
         state = plan.state(entry)

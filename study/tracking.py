@@ -9,6 +9,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
@@ -141,7 +142,9 @@ def _params(entry: Entry) -> dict[str, Any]:
         "dataset": trial.dataset,
         "seed": trial.seed,
         "epochs": trial.epochs,
+        "initial": trial.initial,
         **{f"hyper.{name}": value for name, value in trial.hyper.items()},
+        **{f"numerics.{name}": value for name, value in asdict(trial.numerics).items()},
     }
 
 

@@ -33,7 +33,7 @@ def test_list_is_readable_text_too(capsys: pytest.CaptureFixture[str]) -> None:
 def test_plan_lists_every_trial_in_json(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     planned = as_json(capsys, "plan", "demo", "segnet/*", "--json", "--storage", str(tmp_path), "--seeds", "2")
     assert planned["schema"] == 1
-    assert len(planned["trials"]) == 12
+    assert len(planned["trials"]) == 14
     assert 10**7 < planned["store"]["predicted_bytes"] < 10**8  # 384 scenes of 37 kB decoded, and their levels
     first = planned["trials"][0]
     assert first["cell"] == "segnet/clean/baseline"

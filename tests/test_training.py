@@ -324,6 +324,6 @@ def test_a_level_that_the_codec_does_not_have_is_refused(segnet: Architecture, h
 
 def test_weights_of_another_shape_are_refused_in_one_line(segnet: Architecture, hyper: Any, streets: Source) -> None:
     weights = segnet.learner(replace(hyper, width=0.25), streets, 1, "cpu").network.state_dict()
-    with pytest.raises(ValueError, match=r"^weights do not fit segnet: .*encoder\.0") as refused:
+    with pytest.raises(ValueError, match=r"^the weights do not fit segnet: .*encoder\.0") as refused:
         list(evaluate(segnet, hyper, weights, data=streets, conditions=[Condition()]))
     assert "\n" not in str(refused.value)

@@ -4,6 +4,7 @@ To add a task, make a room like `segmentation` and add it to `ROOMS`. Importing 
 imported where they are looked up.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from trainables import segmentation
@@ -16,6 +17,7 @@ from trainables.contracts import (
     Epoch,
     Frames,
     Learner,
+    Numerics,
     Recipe,
     Schedule,
     Score,
@@ -23,6 +25,7 @@ from trainables.contracts import (
     Split,
 )
 from trainables.files import MissingFilesError
+from trainables.initial import digest_of, examine, file_of
 from trainables.inspection import Reading, predicted_bytes, read_items, recompressing, torch_devices
 from trainables.recipes import recipes
 from trainables.runtime import Runtime
@@ -34,6 +37,13 @@ if TYPE_CHECKING:
     from trainables.evaluation import evaluate
     from trainables.recalibration import recalibrate
     from trainables.training import train
+
+_WITH_TORCH = {
+    "train": "trainables.training",
+    "evaluate": "trainables.evaluation",
+    "recalibrate": "trainables.recalibration",
+}
+"""What is imported when it is first asked for."""
 
 ROOMS = (segmentation,)
 
@@ -54,6 +64,7 @@ __all__ = [
     "Job",
     "Learner",
     "MissingFilesError",
+    "Numerics",
     "Reading",
     "Recipe",
     "Runtime",
@@ -65,7 +76,10 @@ __all__ = [
     "Trial",
     "TrialFolder",
     "default_store",
+    "digest_of",
     "evaluate",
+    "examine",
+    "file_of",
     "identity",
     "identity_of",
     "predicted_bytes",
@@ -79,16 +93,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "train":
-        from trainables.training import train
-
-        return train
-    if name == "evaluate":
-        from trainables.evaluation import evaluate
-
-        return evaluate
-    if name == "recalibrate":
-        from trainables.recalibration import recalibrate
-
-        return recalibrate
+    if name in _WITH_TORCH:
+        return getattr(import_module(_WITH_TORCH[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,7 +7,7 @@ To add a codec, a schedule, a data set or an architecture, write a value that sa
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,8 @@ Frames = npt.NDArray[np.uint8]
 
 Weights = Mapping[str, "Tensor"]
 """A network's `state_dict`: parameters and buffers by name."""
+
+Precision = Literal["float32", "bfloat16"]
 
 Mode = Literal["max", "min"]
 """Whether more or less of a metric is better."""
@@ -200,6 +202,27 @@ class Architecture:
     picture: Callable[[Frames, Any], npt.NDArray[np.uint8]]
     """(frames after the codec, prediction) to an RGB picture of what the network made of them."""
     collate: Callable[[Sequence[Any]], Any] = stack
+    initial: Mapping[str, Callable[["nn.Module"], None]] = field(default_factory=dict)
+    """Published initial weights by name: functions that load them into a fresh network, and raise ValueError where they cannot be
+    had. `none` (random) and a file of the network's own weights are there without being named."""
+    codec: str = "jpeg"
+    """What its imagery is compressed by where nothing else is said."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Numerics:
+    """How a network is computed. All of it changes figures, if only in the last digits, so a trial's name depends on it."""
+
+    precision: Precision = "float32"
+    """`bfloat16` is mixed precision: torch.autocast around each training step and each prediction; weights stay float32."""
+    channels_last: bool = False
+    """Memory in NHWC order, which tensor cores prefer."""
+    compiled: bool = False
+    """torch.compile: minutes at the start, faster steps after."""
+
+    def __post_init__(self) -> None:
+        if self.precision not in get_args(Precision):
+            raise ValueError(f"precision {self.precision!r}: known are {', '.join(get_args(Precision))}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,8 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from trainables.contracts import Architecture, Condition, Learner, Score, Source, Weights
+from trainables.contracts import Architecture, Condition, Learner, Numerics, Score, Source, Weights
+from trainables.initial import load
 from trainables.loading import evaluation_draws, loader, samples
+from trainables.numerics import computing, prepare
 from trainables.resampling import resamples
 from trainables.runtime import Runtime
 
@@ -37,6 +39,7 @@ def evaluate(
     *,
     data: Source,
     conditions: Sequence[Condition],
+    numerics: Numerics = Numerics(),
     runtime: Runtime = Runtime(),
 ) -> Iterator[Score]:
     """Score weights on the test split under each condition, yielding after each.
@@ -44,13 +47,11 @@ def evaluate(
     Raises ValueError for a codec that is not in `CODECS`, a level that it does not have, or weights that do not fit the network.
     """
     learner = architecture.learner(hyper, data, 1, runtime.device)
-    try:
-        learner.network.load_state_dict(dict(weights))
-    except RuntimeError as mismatch:
-        raise ValueError(f"weights do not fit {architecture.name}: {' '.join(str(mismatch).split())}") from mismatch
+    load(architecture, learner.network, weights)
+    prepare(learner, numerics)
     counts = resamples(data.fingerprint, data.test.groups)
     for condition in conditions:
-        measured = measure(architecture, hyper, learner, data, "test", condition, runtime, pictures=PICTURES)
+        measured = measure(architecture, hyper, learner, data, "test", condition, numerics, runtime, pictures=PICTURES)
         coded = condition.codec is not None
         yield Score(
             condition=condition,
@@ -75,6 +76,7 @@ def measure(
     data: Source,
     split: str,
     condition: Condition,
+    numerics: Numerics,
     runtime: Runtime,
     *,
     pictures: int = 0,
@@ -85,7 +87,7 @@ def measure(
     learner.network.eval()
     measured = Measured()
     for batch in loader(items, draws, runtime):
-        with torch.inference_mode():
+        with torch.inference_mode(), computing(numerics, runtime.device):
             predictions = learner.predict(batch.examples)
         measured.statistics.extend(architecture.statistics(predictions, batch.examples, data))
         measured.sizes.extend(batch.sizes)

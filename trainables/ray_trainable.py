@@ -14,7 +14,8 @@ from typing import Any
 from ray import tune
 
 from trainables import ARCHITECTURES, CODECS, DATASETS, evaluate, recalibrate, recipes, train
-from trainables.contracts import Recipe, Source
+from trainables.contracts import Recipe, Source, Weights
+from trainables.initial import file_of, is_digest, read_weights
 from trainables.runtime import Runtime
 from trainables.storage import Folder
 from trainables.store import default_store
@@ -75,9 +76,13 @@ def _train(job: Job, folder: TrialFolder) -> Iterator[dict[str, Any]]:
     weights: Mapping[str, Any] = resume["weights"] if resume else {}
     architecture, recipe = ARCHITECTURES[trial.architecture], _recipe(trial)
     data, runtime = _source(trial.dataset, job.data), _runtime(job)
+    if trial.imported:
+        folder.write_state("weights.pt", {"weights": dict(_file(job)), "trial": trial.to_json()})
+        return
     yield from _prepare(data, ("train", "val") if recipe.schedule else ("train",), recipe.codec, recipe.levels, runtime)
     if recipe.recalibrated_at is not None:
-        (weights,) = (recalibrate(architecture, recipe, _hyper(trial), parent, data=data, runtime=runtime) for parent in parents)
+        (parent,) = parents
+        weights = recalibrate(architecture, recipe, _hyper(trial), parent, data=data, numerics=trial.numerics, runtime=runtime)
     epochs = train(
         architecture,
         recipe,
@@ -86,7 +91,9 @@ def _train(job: Job, folder: TrialFolder) -> Iterator[dict[str, Any]]:
         epochs=trial.epochs,
         seed=trial.seed,
         parents=parents,
+        initial=_file(job) if is_digest(trial.initial) else trial.initial,
         resume=resume,
+        numerics=trial.numerics,
         runtime=runtime,
     )
     for epoch in epochs:
@@ -123,7 +130,9 @@ def _score(job: Job, folder: TrialFolder) -> Iterator[dict[str, Any]]:
     for codec in {condition.codec for condition in missing}:
         yield from _prepare(data, ("test",), codec, [each.level for each in missing if each.codec == codec], runtime)
     started = time.perf_counter()
-    for score in evaluate(architecture, _hyper(trial), weights, data=data, conditions=missing, runtime=runtime):
+    for score in evaluate(
+        architecture, _hyper(trial), weights, data=data, conditions=missing, numerics=trial.numerics, runtime=runtime
+    ):
         folder.write_score(score)
         yield {
             "phase": "score",
@@ -145,6 +154,11 @@ def _prepare(
     for split in splits:
         for building in runtime.store.imagery(data, split, CODECS[codec] if codec else None).prepare(levels):
             yield {"phase": "encode", **building._asdict()}
+
+
+def _file(job: Job) -> Weights:
+    """The tensors of the weights file that a trial starts from."""
+    return read_weights(Folder(job.weights).read(file_of(job.trial.initial)), job.trial.initial)
 
 
 def _recipe(trial: Trial) -> Recipe:

@@ -5,8 +5,10 @@ from typing import Any
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from trainables.contracts import Architecture, Recipe, Source, Weights
+from trainables.contracts import Architecture, Numerics, Recipe, Source, Weights
+from trainables.initial import load
 from trainables.loading import evaluation_draws, loader, samples
+from trainables.numerics import computing, prepare
 from trainables.runtime import Runtime
 
 
@@ -17,6 +19,7 @@ def recalibrate(
     weights: Weights,
     *,
     data: Source,
+    numerics: Numerics = Numerics(),
     runtime: Runtime = Runtime(),
 ) -> Weights:
     """The weights with the means and variances of every batch norm taken over the training images at the recipe's level.
@@ -25,10 +28,11 @@ def recalibrate(
     not touch them). Raises ValueError for a network without batch norm, to which the recipe is not applicable.
     """
     learner = architecture.learner(hyper, data, 1, runtime.device)
-    learner.network.load_state_dict(dict(weights))
+    load(architecture, learner.network, weights)
     norms = [module for module in learner.network.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
     if not norms:
         raise ValueError(f"{architecture.name} has no batch norm: {recipe.name} is not applicable")
+    prepare(learner, numerics)
     learner.network.eval()
     for norm in norms:
         norm.reset_running_stats()
@@ -37,6 +41,6 @@ def recalibrate(
     items = samples(architecture, hyper, data, "train", recipe.codec, runtime)
     draws = evaluation_draws(len(items.split.names), hyper.batch_size, recipe.recalibrated_at)
     for batch in loader(items, draws, runtime):
-        with torch.inference_mode():
+        with torch.inference_mode(), computing(numerics, runtime.device):
             learner.predict(batch.examples)
     return learner.network.state_dict()

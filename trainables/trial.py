@@ -22,7 +22,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from trainables.codecs import identity_of
-from trainables.contracts import Codec, Condition, Score
+from trainables.contracts import Codec, Condition, Numerics, Score
+from trainables.initial import is_digest
 from trainables.panels import panel, strip
 from trainables.storage import Folder
 
@@ -46,10 +47,18 @@ class Trial:
     stage: str
     epochs: int
     hyper: Hyper
+    initial: str
+    """What it starts from where it has no parents: `none`, a name that the architecture knows, or a file by its digest."""
+    numerics: Numerics
     parents: tuple[str, ...]
     """Keys of the trials whose weights it starts from."""
     identities: tuple[str, ...]
     """Of the codec at each level of the schedule."""
+
+    @property
+    def imported(self) -> bool:
+        """Whether its network is somebody's own: a file's weights as they are."""
+        return is_digest(self.initial) and not self.epochs
 
     @property
     def key(self) -> str:
@@ -67,7 +76,8 @@ class Trial:
             raise ValueError(f"trial record of format {record.get('format')}, this version reads {FORMAT}")
         values = {field.name: record[field.name] for field in fields(cls)}
         hyper = {name: tuple(value) if isinstance(value, list) else value for name, value in values["hyper"].items()}
-        return cls(**values | {"hyper": hyper, "parents": tuple(values["parents"]), "identities": tuple(values["identities"])})
+        tuples = {name: tuple(values[name]) for name in ("parents", "identities")}
+        return cls(**values | tuples | {"hyper": hyper, "numerics": Numerics(**values["numerics"])})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +90,8 @@ class Job:
     """URI of the trial's folder."""
     parents: tuple[str, ...]
     """URIs of the parents' folders, in the recipe's order."""
+    weights: str
+    """URI of the folder that keeps weights files, named by their digests."""
     data: str | None
     """Where the data set lies; None for embedded data."""
     threads: int
@@ -94,6 +106,7 @@ class Job:
             "conditions": [[condition.codec, condition.level] for condition in self.conditions],
             "folder": self.folder,
             "parents": list(self.parents),
+            "weights": self.weights,
             "data": self.data,
             "threads": self.threads,
             "workers": self.workers,
@@ -108,6 +121,7 @@ class Job:
             conditions=tuple(Condition(codec=codec, level=level) for codec, level in config["conditions"]),
             folder=config["folder"],
             parents=tuple(config["parents"]),
+            weights=config["weights"],
             data=config["data"],
             threads=config["threads"],
             workers=config["workers"],

@@ -59,6 +59,12 @@ def _segnet_bilinear(hyper: Any, source: Source, steps: int, device: str) -> Lea
     return segnet(hyper, source, steps, device, indices=False)
 
 
+def _imagenet(network: Any) -> None:
+    from trainables.segmentation.segnet import vgg16
+
+    vgg16(network)
+
+
 def _statistics(predictions: Sequence[Any], batch: Any, source: Source) -> Sequence[Any]:
     from trainables.segmentation.metrics import confusion
 
@@ -127,6 +133,7 @@ SEGNET = Architecture(
     statistics=_statistics,
     score=_score,
     picture=_picture,
+    initial={"imagenet": _imagenet},
 )
 
 SEGNET_BILINEAR = replace(SEGNET, name="segnet_bilinear", learner=_segnet_bilinear)

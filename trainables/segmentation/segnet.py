@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainables.contracts import Source
+from trainables.initial import published
 from trainables.segmentation.metrics import VOID
 
 STAGES = (64, 128, 256, 512, 512)
@@ -148,6 +149,25 @@ def segnet(hyper: Any, source: Source, steps: int, device: str, *, indices: bool
         return weights_of_classes(source, hyper.class_weights)
 
     return SegmentationLearner(network, hyper, class_weights=class_weights, steps=steps, device=device)
+
+
+def vgg16(network: SegNet) -> None:
+    """Give the encoder's 13 convolutions the weights of VGG16's, in order, as published; what else there is stays random.
+
+    Raises ValueError where they cannot be had, or where the network is not of the published width and depth.
+    """
+    from torchvision.models import VGG16_Weights
+
+    trained = published(VGG16_Weights.IMAGENET1K_V1)
+    theirs = [name.removesuffix(".weight") for name in trained if name.startswith("features.") and name.endswith(".weight")]
+    ours = [module for module in network.encoder.modules() if isinstance(module, nn.Conv2d)]
+    if [module.weight.shape for module in ours] != [trained[f"{name}.weight"].shape for name in theirs]:
+        raise ValueError("segnet: VGG16's weights fit width 1 and convolutions (2, 2, 3, 3, 3) alone; a reduced network has `none`")
+    with torch.no_grad():
+        for module, name in zip(ours, theirs, strict=True):
+            module.weight.copy_(trained[f"{name}.weight"])
+            if module.bias is not None:
+                module.bias.copy_(trained[f"{name}.bias"])
 
 
 def weights_of_classes(source: Source, rule: str) -> Tensor | None:
