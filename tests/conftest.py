@@ -7,7 +7,9 @@ import torch
 
 from search_spaces import SPACES
 from trainables import ARCHITECTURES, DATASETS, Architecture, Source
-from trainables.segmentation.data import SceneSplit
+from trainables.embedded import SceneSplit
+from trainables.scenes import STREET
+from trainables.segmentation.data import class_map
 
 torch.set_num_threads(1)
 
@@ -34,7 +36,9 @@ def segnet() -> Architecture:
 def streets() -> Source:
     """12 / 4 / 6 embedded scenes."""
     parts = {"train": 12, "val": 4, "test": 6}
-    splits = {name: SceneSplit(seed=seed, count=count) for seed, (name, count) in enumerate(parts.items())}
+    splits = {
+        name: SceneSplit(seed=seed, count=count, mix=STREET, truth=class_map) for seed, (name, count) in enumerate(parts.items())
+    }
     return replace(DATASETS["street_scenes"].source(None), **splits)  # type: ignore[arg-type]
 
 

@@ -4,75 +4,28 @@ To add one, write a function that opens its tree to a `Source` and append a `Dat
 A target is a (H, W) uint8 class map in which 255 is void.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import numpy.typing as npt
 
 from trainables import scenes
-from trainables.contracts import Frames, Source
+from trainables.contracts import Source
+from trainables.embedded import scenes_source
 from trainables.segmentation.metrics import VOID
 from trainables.segmentation.pairs import REFUSED, source_of_pairs
 
-SCENES_TRAIN, SCENES_VAL, SCENES_TEST = 300, 24, 60
-
-
-@dataclass(frozen=True, kw_only=True)
-class SceneSplit:
-    """Procedural scenes of one seed."""
-
-    seed: int
-    count: int
-
-    @cached_property
-    def names(self) -> Sequence[str]:
-        """`00000`, `00001`, ..."""
-        return [f"{index:05d}" for index in range(self.count)]
-
-    @cached_property
-    def groups(self) -> Sequence[str]:
-        """Scenes are independent: each is its own group. The seed tells those of one split from another's."""
-        return [f"{self.seed}/{name}" for name in self.names]
-
-    def frames(self, index: int) -> Frames:
-        """(1, 96, 128, 3)."""
-        return _scene(self.seed, index).rgb[None]
-
-    def target(self, index: int) -> npt.NDArray[np.uint8]:
-        """(96, 128)."""
-        return _scene(self.seed, index).classes
-
-    def files(self, index: int) -> tuple[Path, ...]:  # noqa: ARG002
-        """None: scenes are drawn."""
-        return ()
-
-
-@lru_cache(maxsize=SCENES_TRAIN + SCENES_VAL + SCENES_TEST)
-def _scene(seed: int, index: int) -> scenes.Scene:
-    """Drawing a scene costs more than training on it: keep the whole set (0.2 MB each), as every epoch asks for all."""
-    return scenes.street(seed, index)
-
 
 def street_scenes() -> Source:
-    """The embedded set: 300 / 24 / 60 scenes. Its fingerprint hangs on what the generator draws, not on a version number."""
-    train, val, test = (SceneSplit(seed=seed, count=count) for seed, count in enumerate((SCENES_TRAIN, SCENES_VAL, SCENES_TEST)))
-    digest = hashlib.sha256(repr((train, val, test)).encode())
-    for split in (train, val, test):
-        digest.update(split.frames(0).tobytes() + split.target(0).tobytes())
-    return Source(
-        name="street_scenes",
-        classes=scenes.CLASSES,
-        train=train,
-        val=val,
-        test=test,
-        fingerprint=digest.hexdigest()[:16],
-        slow=True,
-    )
+    """The embedded set: 300 / 24 / 60 scenes of 96x128."""
+    return scenes_source("street_scenes", scenes.CLASSES, (300, 24, 60), class_map)
+
+
+def class_map(scene: scenes.Scene) -> npt.NDArray[np.uint8]:
+    """(96, 128)."""
+    return scene.classes
 
 
 CAMVID_CLASSES = (
