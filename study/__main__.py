@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.live import Live
@@ -17,6 +17,9 @@ from search_spaces import SPACES
 from study.overview import SCHEMA, disk, listing, listing_text, plan_rows, plan_text
 from study.plan import Plan, find_space, make_plan
 from trainables import Folder
+
+if TYPE_CHECKING:
+    from study.run import Outcome
 
 WATCH_SECONDS = 3.0
 TABLE_WIDTH = 110
@@ -86,6 +89,14 @@ def _parser() -> argparse.ArgumentParser:
     plan = stored(over_cells(verb("plan", _plan, "the dry run: trials, disk, what is done, running, failed and why, missing")))
     plan.add_argument("--watch", action="store_true", help="show it anew every few seconds, until all is done")
     on_ray(stored(over_cells(verb("run", _run, "train what is missing, score it under every condition, report to MLflow"))))
+    evaluate = on_ray(
+        stored(with_data(verb("evaluate", _evaluate, "score one's own weights on the ladder of an architecture's codec")))
+    )
+    evaluate.add_argument("target", metavar="ARCHITECTURE[/CODEC]", help="whose weights; the codec if not the architecture's own")
+    evaluate.add_argument("weights", metavar="WEIGHTS", help="a file that torch.save wrote: the network's state_dict")
+    evaluate.add_argument(
+        "--space", default="paper", metavar="SPACE", help="whose hyper-parameters and data set apply (default: paper)"
+    )
     check = on_ray(stored(with_data(verb("check", _check, "are data, codecs, GPUs, Ray, storage and MLflow as they must be?"))))
     check.add_argument("space", metavar="SPACE", nargs="?", help="a search space, to check its data sets and the disk it takes too")
     report = stored(verb("report", _report, "tables from what MLflow holds, on the terminal and as files"))
@@ -142,15 +153,8 @@ def _plan(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from study.cluster import Resources
-    from study.run import run
-    from study.tracking import default_uri
-
-    plan = _planned(options)
-    console = Console(stderr=options.json)
-    uri = options.tracking_uri or default_uri(plan.storage)
-    resources = Resources(address=options.address, cpus=options.cpus, gpus=options.gpus)
-    outcome = run(plan, tracking_uri=uri, resources=resources, console=console)
+    plan, console = _planned(options), Console(stderr=options.json)
+    outcome = _launched(plan, options, console)
     if options.json:
         _json(
             {
@@ -161,6 +165,37 @@ def _run(options: argparse.Namespace) -> int:
                 "tracking": outcome.untracked or "complete",
             }
         )
+    if outcome.exit_code:
+        console.print("incomplete: the same command continues where this one ended", highlight=False)
+    else:
+        console.print(f"complete: {len(plan.entries)} trials; see them with: study report {plan.space.name}", highlight=False)
+    return outcome.exit_code
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from study.evaluate import evaluation_plan, scores, scores_text
+
+    plan = evaluation_plan(
+        options.target, options.weights, space=find_space(options.space), data=options.data, storage=Folder.at(options.storage)
+    )
+    outcome = _launched(plan, options, Console(stderr=True))
+    rows = scores(plan)
+    if options.json:
+        _json({"schema": SCHEMA, "target": options.target, "weights": plan.entries[0].trial.initial, "scores": rows})
+    else:
+        Console(width=max(TABLE_WIDTH, Console().width)).print(scores_text(plan, rows))
+    return outcome.exit_code
+
+
+def _launched(plan: Plan, options: argparse.Namespace, console: Console) -> "Outcome":
+    """Run a plan where the options say, and tell what did not come out."""
+    from study.cluster import Resources
+    from study.run import run
+    from study.tracking import default_uri
+
+    uri = options.tracking_uri or default_uri(plan.storage)
+    resources = Resources(address=options.address, cpus=options.cpus, gpus=options.gpus)
+    outcome = run(plan, tracking_uri=uri, resources=resources, console=console)
     for name, reason in outcome.failed.items():
         console.print(f"failed: {name}: {reason}", soft_wrap=True, markup=False, highlight=False)
     for name, waits in outcome.missing.items():
@@ -171,11 +206,7 @@ def _run(options: argparse.Namespace) -> int:
         console.print(
             f"{outcome.untracked}; the figures are safe in {plan.storage.uri}, run the same command again to repair", soft_wrap=True
         )
-    if outcome.exit_code:
-        console.print("incomplete: the same command continues where this one ended", highlight=False)
-    else:
-        console.print(f"complete: {len(plan.entries)} trials; see them with: study report {plan.space.name}", highlight=False)
-    return outcome.exit_code
+    return outcome
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -57,6 +57,16 @@ def test_the_published_network_has_29_million_parameters() -> None:
     assert kernels + norms == pytest.approx(29.4e6, abs=0.1e6)
 
 
+@pytest.mark.slow
+def test_the_published_network_passes_forward_and_backward_at_the_size_of_the_paper() -> None:
+    torch.manual_seed(0)
+    network = SegNet(19, width=1, convolutions=PUBLISHED)
+    logits = network(torch.rand(1, 3, 512, 1024))
+    assert logits.shape == (1, 19, 512, 1024)
+    logits.square().mean().backward()  # type: ignore[no-untyped-call]
+    assert all(each.grad is not None and bool(each.grad.isfinite().all()) for each in network.parameters())
+
+
 def test_the_reduced_network_has_half_a_million_parameters() -> None:
     stages = [(3, 16), (16, 32), (32, 64), (64, 128), (128, 128)]
     decoder = [*((after, before) for before, after in reversed(stages[1:]))]
