@@ -23,6 +23,8 @@ def evaluation_plan(target: str, weights: str, *, space: Space, data: Sequence[s
     codec = codec or ARCHITECTURES[name].codec
     if codec not in CODECS:
         raise ValueError(f"unknown codec {codec!r}: known are {', '.join(CODECS)}")
+    if CODECS[codec].clips != CODECS[ARCHITECTURES[name].codec].clips:
+        raise ValueError(f"{name} and {codec} do not go together: one takes clips, the other stills")
     if name not in space.budgets:
         raise ValueError(f"search space {space.name} has no {name}: give --space one that has; it has {', '.join(space.budgets)}")
     alone = replace(

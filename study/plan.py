@@ -251,7 +251,8 @@ def space_cells(space: Space) -> list[Cell]:
         architecture = ARCHITECTURES[name]
         if architecture.task not in space.data:
             raise ValueError(f"search space {space.name}: no data set for {architecture.task}, which {name} needs")
-        for codec in (None, *CODECS.values()):
+        own = CODECS[architecture.codec]
+        for codec in (None, *(each for each in CODECS.values() if each.clips == own.clips)):
             cells += [
                 Cell(architecture=architecture, recipe=recipe, dataset=space.data[architecture.task]) for recipe in recipes(codec)
             ]

@@ -181,6 +181,8 @@ def _metrics(entry: Entry, folder: TrialFolder) -> Iterator[Metric]:
             yield Metric(f"test/{codec or 'clean'}/{name}", value, time, level or 0)
         if codec:
             yield Metric(f"rate/{codec}", record["bits_per_pixel"], time, level)
+            if record["stream_bits_per_pixel"] is not None:
+                yield Metric(f"rate/{codec}/stream", record["stream_bits_per_pixel"], time, level)
     yield from _means(scores, entry)
 
 
@@ -204,6 +206,7 @@ def score_table(entry: Entry, folder: TrialFolder) -> pa.Table:
             "mode": entry.cell.architecture.metrics[name],
             "value": value,
             "bits_per_pixel": record["bits_per_pixel"],
+            "stream_bits_per_pixel": record["stream_bits_per_pixel"],
             "bytes_per_item": record["bytes_per_item"],
             "replicates": record["replicates"][name],
         }
@@ -218,6 +221,7 @@ def score_table(entry: Entry, folder: TrialFolder) -> pa.Table:
             ("mode", pa.string()),
             ("value", pa.float64()),
             ("bits_per_pixel", pa.float64()),
+            ("stream_bits_per_pixel", pa.float64()),
             ("bytes_per_item", pa.float64()),
             ("replicates", pa.list_(pa.float64())),
         ],

@@ -1,22 +1,33 @@
 import io
+import subprocess
+import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import FrozenInstanceError, is_dataclass, replace
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
 
-from trainables import CODECS, Codec, Condition, Frames, identity, identity_of
+from trainables import CODECS, Codec, Condition, Frames, codecs, identity, identity_of
 from trainables.codecs import probe
 from trainables.scenes import street
 
 JPEG = CODECS["jpeg"]
+H264 = codecs.H264()
 every_codec = pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
 SIZES = [(1, 1), (1, 7), (7, 1), (8, 8), (15, 16), (16, 17), (17, 33), (96, 128)]
 
 
 def natural(index: int = 0) -> Frames:
     return street(0, index).rgb[None]
+
+
+def sample(codec: Codec, index: int = 0) -> Frames:
+    """What the codec is for: a natural still, or a clip of a camera that moves over it."""
+    still = natural(index)[0]
+    return np.stack([still[8 + n : 80 + n, 2 * n : 96 + 2 * n] for n in range(12)]) if codec.clips else still[None]
 
 
 def noise(height: int, width: int) -> Frames:
@@ -103,6 +114,44 @@ def test_jpeg_refuses_to_decode_a_png() -> None:
         JPEG.decode(buffer.getvalue())
 
 
+@pytest.mark.parametrize("level", [0, 52, -1])
+def test_a_crf_outside_1_to_51_is_refused_by_value(level: int) -> None:
+    with pytest.raises(ValueError, match=rf"h264: CRF {level} is outside 1\.\.51"):
+        H264.encode(probe(3), level)
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 3), (0, 8, 8, 3), (2, 8, 8, 1), (2, 0, 8, 3)])
+def test_h264_refuses_frames_of_another_shape_by_name(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"h264: .*" + ", ".join(map(str, shape))):
+        H264.encode(np.zeros(shape, np.uint8), 30)
+
+
+def test_the_settings_of_h264_change_its_bytes_and_so_its_identity() -> None:
+    variants = [
+        H264,
+        replace(H264, preset="veryfast"),
+        replace(H264, gop=2),
+        replace(H264, b_frames=0),
+        replace(H264, pixel_format="yuv444p"),
+    ]
+    assert len({identity(codec, 30) for codec in variants}) == len(variants)
+
+
+def test_a_picture_that_stands_alone_comes_as_often_as_the_gop_says() -> None:
+    # Each starts with a sequence parameter set, unit type 7 after a start code.
+    alone = [replace(H264, gop=gop).encode(probe(12), 30).count(b"\0\0\0\x01\x67") for gop in (250, 4, 1)]
+    assert alone == [1, 3, 12]
+
+
+def test_h264_is_what_a_player_shows() -> None:
+    frames, data = sample(H264), H264.encode(sample(H264), 23)
+    stream = data[data.index(b"\0\0\0\x01") :]
+    with av.open(io.BytesIO(stream), "r", format="h264") as player:
+        shown = np.stack([frame.to_ndarray(format="rgb24") for frame in player.decode(video=0)])
+    assert np.array_equal(shown, H264.decode(data))
+    assert float(np.mean((shown.astype(float) - frames) ** 2)) < 40
+
+
 def test_the_probe_is_the_same_each_time() -> None:
     assert np.array_equal(probe(), probe())
 
@@ -138,31 +187,61 @@ def test_the_levels_shown_are_on_the_ladder(codec: Codec) -> None:
 
 
 @every_codec
-@pytest.mark.parametrize("frames", [natural(), probe()], ids=["natural", "probe"])
-def test_coding_keeps_shape_and_type(codec: Codec, frames: Frames) -> None:
-    for level in codec.levels:
-        decoded = codec.decode(codec.encode(frames, level))
-        assert (decoded.shape, decoded.dtype) == (frames.shape, np.dtype(np.uint8))
+def test_coding_keeps_shape_and_type(codec: Codec) -> None:
+    for frames in (sample(codec), probe(), *([probe(2), probe(9)] if codec.clips else [])):
+        for level in codec.levels:
+            decoded = codec.decode(codec.encode(frames, level))
+            assert (decoded.shape, decoded.dtype) == (frames.shape, np.dtype(np.uint8))
+
+
+@every_codec
+def test_the_frames_that_are_wanted_are_those_of_the_whole_in_the_order_asked_for(codec: Codec) -> None:
+    frames = sample(codec)
+    data = codec.encode(frames, codec.levels[2])
+    whole = codec.decode(data)
+    for wanted in ((0,), (len(frames) - 1, 0), (len(frames) // 2,) * 2, ()):
+        assert np.array_equal(codec.decode(data, wanted), whole[list(wanted)])
+
+
+@every_codec
+def test_a_frame_that_there_is_not_is_refused(codec: Codec) -> None:
+    frames = sample(codec)
+    with pytest.raises(IndexError):
+        codec.decode(codec.encode(frames, codec.levels[0]), (len(frames),))
+
+
+@every_codec
+def test_the_size_of_a_first_frame_alone_has_no_rest(codec: Codec) -> None:
+    frames = sample(codec)
+    data = codec.encode(frames[:1], codec.levels[0])
+    assert codec.size(data).rest == 0
+    assert 0 < codec.size(data).first <= len(data)
+
+
+@every_codec
+def test_a_size_is_that_of_the_data_but_for_a_head(codec: Codec) -> None:
+    data = codec.encode(sample(codec), codec.levels[0])
+    assert 0.97 * len(data) < codec.size(data).total <= len(data)
 
 
 @every_codec
 def test_coding_does_not_write_into_its_input(codec: Codec) -> None:
-    frames = natural()
+    frames = sample(codec)
     codec.encode(frames, codec.levels[-1])
-    assert np.array_equal(frames, natural())
+    assert np.array_equal(frames, sample(codec))
 
 
 @every_codec
 @pytest.mark.parametrize("index", range(3))
 def test_size_falls_strictly_along_the_ladder(codec: Codec, index: int) -> None:
-    sizes = [len(codec.encode(natural(index), level)) for level in codec.levels]
+    sizes = [codec.size(codec.encode(sample(codec, index), level)).total for level in codec.levels]
     assert sizes == sorted(set(sizes), reverse=True)
 
 
 @every_codec
 @pytest.mark.parametrize("index", range(3))
 def test_error_grows_strictly_along_the_ladder(codec: Codec, index: int) -> None:
-    frames = natural(index)
+    frames = sample(codec, index)
     decoded = [codec.decode(codec.encode(frames, level)) for level in codec.levels]
     errors = [float(np.mean((each.astype(float) - frames) ** 2)) for each in decoded]
     assert errors == sorted(set(errors))
@@ -171,12 +250,27 @@ def test_error_grows_strictly_along_the_ladder(codec: Codec, index: int) -> None
 @every_codec
 def test_encoding_is_repeatable(codec: Codec) -> None:
     for level in codec.levels:
-        assert len({codec.encode(natural(), level) for _ in range(20)}) == 1
+        assert len({codec.encode(sample(codec), level) for _ in range(20)}) == 1
+
+
+@every_codec
+def test_encoding_is_repeatable_beside_others(codec: Codec) -> None:
+    level = codec.levels[2]
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(lambda _: codec.encode(sample(codec), level), range(16)))) == 1
+
+
+@pytest.mark.slow
+@every_codec
+def test_encoding_is_the_same_in_another_process(codec: Codec) -> None:
+    code = f"from trainables import CODECS, identity; print([identity(CODECS[{codec.name!r}], n) for n in {codec.levels}])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert found.strip() == str([identity(codec, level) for level in codec.levels])
 
 
 @every_codec
 def test_damaged_files_are_refused(codec: Codec) -> None:
-    data = codec.encode(natural(), codec.levels[0])
+    data = codec.encode(sample(codec), codec.levels[0])
     for damaged in (data[: len(data) // 2], data[:20], data[100:], bytes(len(data)), b"no picture", b"\0"):
         with pytest.raises(ValueError, match=codec.name):
             codec.decode(damaged)

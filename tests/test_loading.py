@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from trainables import CODECS, Architecture, Runtime, Schedule, Source
+from trainables.contracts import Size
 from trainables.loading import Batch, Draw, EpochSampler, Samples, evaluation_draws, loader, samples
 from trainables.schedules import Clean, Constant, Uniform
 
@@ -126,14 +127,14 @@ def training(architecture: Architecture, hyper: Any, source: Source, keep_frames
 def test_a_clean_sample_is_the_item_as_distributed(segnet: Architecture, hyper: Any, streets: Source) -> None:
     sample = training(segnet, hyper, streets)[Draw(3, None, None)]
     assert np.array_equal(sample.example["image"].transpose(1, 2, 0), streets.train.frames(3)[0])
-    assert (sample.size, sample.pixels) == (0, 96 * 128)
+    assert (sample.size, sample.shape) == (Size(0), (1, 96, 128))
 
 
 def test_a_compressed_sample_is_the_item_after_the_codec(segnet: Architecture, hyper: Any, streets: Source) -> None:
     sample = training(segnet, hyper, streets)[Draw(3, 10, None)]
     data = JPEG.encode(streets.train.frames(3), 10)
     assert np.array_equal(sample.example["image"].transpose(1, 2, 0), JPEG.decode(data)[0])
-    assert (sample.size, sample.pixels) == (len(data), 96 * 128)
+    assert (sample.size, sample.shape) == (Size(len(data)), (1, 96, 128))
 
 
 def test_the_codec_never_touches_a_target(segnet: Architecture, hyper: Any, streets: Source) -> None:
@@ -179,7 +180,7 @@ def test_loading_leaves_the_random_stream_of_torch_alone(segnet: Architecture, h
 
 
 def test_epochs_are_read_in_the_order_of_the_sampler(segnet: Architecture, hyper: Any, streets: Source) -> None:
-    sizes = [size for batch in read(segnet, hyper, streets, 0) for size in batch.sizes]
+    sizes = [size.total for batch in read(segnet, hyper, streets, 0) for size in batch.sizes]
     drawn = [draw for epoch in range(2) for draw in _epoch(epoch)]
     assert sizes == [0 if level is None else len(JPEG.encode(streets.train.frames(item), level)) for item, level, _ in drawn]
 
@@ -198,6 +199,6 @@ def test_loader_workers_give_the_batches_of_the_training_process(
     here, there = read(segnet, hyper, streets, 0, 3), read(segnet, hyper, streets, workers, 3)
     assert len(here) == len(there) == 6
     for one, other in zip(here, there, strict=True):
-        assert (list(one.sizes), list(one.pixels)) == (list(other.sizes), list(other.pixels))
+        assert (list(one.sizes), list(one.shapes)) == (list(other.sizes), list(other.shapes))
         assert all(torch.equal(one.examples[name], other.examples[name]) for name in one.examples)
         assert all(np.array_equal(a, b) for a, b in zip(one.frames, other.frames, strict=True))

@@ -3,7 +3,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from trainables import CODECS, Architecture, Codec, Condition, Frames, Runtime, Source, Split, evaluate, recipes, train
+from trainables.contracts import Size
 from trainables.recipes import BASELINE
 from trainables.store import Direct, Store, Stored, default_store
 
@@ -26,14 +27,18 @@ class CountingCodec:
     name: str = "jpeg"
     levels: tuple[int, ...] = JPEG.levels
     shown: tuple[int, ...] = JPEG.shown
+    clips: bool = False
     encoded: list[int] = field(default_factory=list, compare=False)
 
     def encode(self, frames: Frames, level: int) -> bytes:
         self.encoded.append(level)
         return JPEG.encode(frames, level)
 
-    def decode(self, data: bytes) -> Frames:
-        return JPEG.decode(data)
+    def decode(self, data: bytes, wanted: Sequence[int] | None = None) -> Frames:
+        return JPEG.decode(data, wanted)
+
+    def size(self, data: bytes) -> Size:
+        return JPEG.size(data)
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "store", 10**9)
 
 
-def all_items(imagery: Stored | Direct, count: int) -> list[tuple[bytes, int]]:
+def all_items(imagery: Stored | Direct, count: int) -> list[tuple[bytes, Size]]:
     coded = [imagery.item(index, level) for level in LEVELS for index in range(count)]
     return [(item.frames.tobytes(), item.size) for item in coded]
 
@@ -165,13 +170,13 @@ store = Store(Path(sys.argv[1]), 10**9)
 codec = CODECS["jpeg"]
 encoded = 0
 class Counting:
-    name, levels, shown = codec.name, codec.levels, codec.shown
+    name, levels, shown, clips, size = codec.name, codec.levels, codec.shown, codec.clips, codec.size
     def encode(self, frames, level):
         global encoded
         encoded += frames.shape[1] == 96
         return codec.encode(frames, level)
-    def decode(self, data):
-        return codec.decode(data)
+    def decode(self, data, wanted=None):
+        return codec.decode(data, wanted)
 imagery = store.imagery(DATASETS["street_scenes"].source(None), "test", Counting())
 print("ready", flush=True)
 for _ in imagery.prepare([10]):

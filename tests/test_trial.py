@@ -140,6 +140,7 @@ def score(condition: Condition, *, pictures: int = 2, shade: int = 0, width: int
     return Score(
         condition=condition,
         bits_per_pixel=0.75 if coded else None,
+        stream_bits_per_pixel=None,
         bytes_per_item=1152.5 if coded else None,
         metrics={"miou": 0.1 + 0.2, "global_accuracy": 0.5},
         replicates={"miou": np.array([0.25, 1 / 3]), "global_accuracy": np.array([0.5, 0.125])},
@@ -249,6 +250,7 @@ def test_a_score_is_read_back(folder: TrialFolder) -> None:
         "codec": "jpeg",
         "level": 10,
         "bits_per_pixel": 0.75,
+        "stream_bits_per_pixel": None,
         "bytes_per_item": 1152.5,
         "metrics": {"miou": 0.1 + 0.2, "global_accuracy": 0.5},
         "replicates": {"miou": [0.25, 1 / 3], "global_accuracy": [0.5, 0.125]},

@@ -7,7 +7,7 @@ To add a codec, a schedule, a data set or an architecture, write a value that sa
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,20 @@ Mode = Literal["max", "min"]
 """Whether more or less of a metric is better."""
 
 
+class Size(NamedTuple):
+    """Bytes after coding."""
+
+    first: int
+    """Of what the first frame takes: all of a still, the picture that a sequence starts with."""
+    rest: int = 0
+    """Of all later frames: what a stream costs once it runs."""
+
+    @property
+    def total(self) -> int:
+        """Of the whole item."""
+        return self.first + self.rest
+
+
 class Codec(Protocol):
     """A lossy codec with all its settings but the level. A frozen value."""
 
@@ -42,14 +56,24 @@ class Codec(Protocol):
     def shown(self) -> tuple[int, ...]:
         """The levels that the panel of predictions shows beside clean."""
 
+    @property
+    def clips(self) -> bool:
+        """Whether it codes sequences of frames; otherwise it codes stills."""
+
     def encode(self, frames: Frames, level: int) -> bytes:
         """Compress (T, H, W, 3) frames. Raises ValueError for a level that the codec does not have."""
 
     def __hash__(self) -> int:
         """A codec is a value."""
 
-    def decode(self, data: bytes) -> Frames:
-        """Decompress what `encode` made, to frames of the same shape. Raises ValueError for damaged data."""
+    def decode(self, data: bytes, wanted: Sequence[int] | None = None) -> Frames:
+        """Decompress what `encode` made, to frames of the same shape, or to the `wanted` ones alone, in the order asked for.
+
+        Raises ValueError for damaged data.
+        """
+
+    def size(self, data: bytes) -> Size:
+        """What a stream of these frames takes, without what `encode` adds for itself."""
 
 
 class Schedule(Protocol):
@@ -201,12 +225,14 @@ class Architecture:
     """(statistics of N items, weights (R, N) that say how often each item counts) to (R,) values of every metric."""
     picture: Callable[[Frames, Any], npt.NDArray[np.uint8]]
     """(frames after the codec, prediction) to an RGB picture of what the network made of them."""
+    window: Callable[[int, Any, np.random.Generator | None], Sequence[int]] | None = None
+    """(frames of an item, hyper, rng) to the frames that `example` is given, in order; None: all of them."""
     collate: Callable[[Sequence[Any]], Any] = stack
     initial: Mapping[str, Callable[["nn.Module"], None]] = field(default_factory=dict)
     """Published initial weights by name: functions that load them into a fresh network, and raise ValueError where they cannot be
     had. `none` (random) and a file of the network's own weights are there without being named."""
     codec: str = "jpeg"
-    """What its imagery is compressed by where nothing else is said."""
+    """What its imagery is compressed by where nothing else is said. Other codecs of its kind, for stills or clips, apply too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,6 +288,8 @@ class Score:
     condition: Condition
     bits_per_pixel: float | None
     """Size after coding, over all items; None for clean."""
+    stream_bits_per_pixel: float | None
+    """The same without each item's first frame, which in short clips outweighs what a stream costs; None for stills too."""
     bytes_per_item: float | None
     metrics: Mapping[str, float]
     replicates: Mapping[str, npt.NDArray[np.float64]] = field(repr=False)

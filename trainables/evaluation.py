@@ -3,6 +3,7 @@
 A metric is added in a task's room: its `statistics` say what each item contributes, its `score` weighs and sums them up.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from trainables.contracts import Architecture, Condition, Learner, Numerics, Score, Source, Weights
+from trainables.contracts import Architecture, Condition, Learner, Numerics, Score, Size, Source, Weights
 from trainables.initial import load
 from trainables.loading import evaluation_draws, loader, samples
 from trainables.numerics import computing, prepare
@@ -27,8 +28,8 @@ class Measured:
     """What one pass of a network over a split left."""
 
     statistics: list[Any] = field(default_factory=list)
-    sizes: list[int] = field(default_factory=list)
-    pixels: list[int] = field(default_factory=list)
+    sizes: list[Size] = field(default_factory=list)
+    shapes: list[tuple[int, int, int]] = field(default_factory=list)
     pictures: list[npt.NDArray[np.uint8]] = field(default_factory=list)
 
 
@@ -52,15 +53,26 @@ def evaluate(
     counts = resamples(data.fingerprint, data.test.groups)
     for condition in conditions:
         measured = measure(architecture, hyper, learner, data, "test", condition, numerics, runtime, pictures=PICTURES)
-        coded = condition.codec is not None
         yield Score(
             condition=condition,
-            bits_per_pixel=8 * sum(measured.sizes) / sum(measured.pixels) if coded else None,
-            bytes_per_item=sum(measured.sizes) / len(measured.sizes) if coded else None,
+            **_rates(measured, condition),
             metrics=metrics(architecture, measured.statistics),
             replicates=dict(architecture.score(measured.statistics, counts)),
             pictures=measured.pictures,
         )
+
+
+def _rates(measured: Measured, condition: Condition) -> dict[str, float | None]:
+    """What the items take after coding; None where there is no such thing."""
+    if condition.codec is None:
+        return dict.fromkeys(("bits_per_pixel", "stream_bits_per_pixel", "bytes_per_item"))
+    total = sum(size.total for size in measured.sizes)
+    later = sum((frames - 1) * height * width for frames, height, width in measured.shapes)
+    return {
+        "bits_per_pixel": 8 * total / sum(map(math.prod, measured.shapes)),
+        "stream_bits_per_pixel": 8 * sum(size.rest for size in measured.sizes) / later if later else None,
+        "bytes_per_item": total / len(measured.sizes),
+    }
 
 
 def metrics(architecture: Architecture, statistics: Sequence[Any]) -> dict[str, float]:
@@ -91,7 +103,7 @@ def measure(
             predictions = learner.predict(batch.examples)
         measured.statistics.extend(architecture.statistics(predictions, batch.examples, data))
         measured.sizes.extend(batch.sizes)
-        measured.pixels.extend(batch.pixels)
+        measured.shapes.extend(batch.shapes)
         drawn = zip(batch.frames, predictions, strict=False)
         measured.pictures.extend(architecture.picture(frames, prediction) for frames, prediction in drawn)
     return measured

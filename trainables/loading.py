@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from trainables.codecs import CODECS
-from trainables.contracts import Architecture, Frames, Schedule, Source, Split
+from trainables.contracts import Architecture, Frames, Schedule, Size, Source, Split
 from trainables.runtime import Runtime
 from trainables.store import Direct, Imagery
 
@@ -36,8 +36,8 @@ class Sample(NamedTuple):
 
     example: Any
     frames: Frames | None
-    size: int
-    pixels: int
+    size: Size
+    shape: tuple[int, int, int]
 
 
 class Batch(NamedTuple):
@@ -46,10 +46,10 @@ class Batch(NamedTuple):
     examples: Any
     frames: Sequence[Frames]
     """Each item after the codec; empty unless asked for."""
-    sizes: Sequence[int]
-    """Bytes of each item after coding, 0 where it is clean."""
-    pixels: Sequence[int]
-    """Pixels of each item at native resolution, over all its frames."""
+    sizes: Sequence[Size]
+    """Of each item after coding, 0 where it is clean."""
+    shapes: Sequence[tuple[int, int, int]]
+    """Frames, height and width of each item, all of it, at native resolution."""
 
 
 class EpochSampler(Sampler[list[Draw]]):
@@ -97,11 +97,17 @@ class Samples(Dataset[Sample]):
     """The first items hand their frames out too, for figures."""
 
     def __getitem__(self, draw: Draw) -> Sample:
-        frames, size = self.imagery.item(draw.item, draw.level)
         rng = None if draw.key is None else np.random.default_rng(draw.key)
+        kept = draw.item < self.keep_frames
+
+        def window(count: int) -> Sequence[int]:
+            return range(count) if self.architecture.window is None else self.architecture.window(count, self.hyper, rng)
+
+        # Figures want all frames of an item, examples those of their window: the rest need not be decoded.
+        coded = self.imagery.item(draw.item, draw.level, None if kept or self.architecture.window is None else window)
+        frames = coded.frames[list(window(len(coded.frames)))] if kept and self.architecture.window else coded.frames
         example = self.architecture.example(frames, self.split.target(draw.item), self.hyper, rng)
-        kept = frames if draw.item < self.keep_frames else None
-        return Sample(example, kept, size, frames.size // frames.shape[-1])
+        return Sample(example, coded.frames if kept else None, coded.size, coded.shape)
 
 
 def samples(
@@ -122,8 +128,8 @@ class _Collate:
     examples: Callable[[Sequence[Any]], Any]
 
     def __call__(self, samples: Sequence[Sample]) -> Batch:
-        examples, frames, sizes, pixels = zip(*samples, strict=True)
-        return Batch(self.examples(examples), [kept for kept in frames if kept is not None], sizes, pixels)
+        examples, frames, sizes, shapes = zip(*samples, strict=True)
+        return Batch(self.examples(examples), [kept for kept in frames if kept is not None], sizes, shapes)
 
 
 def loader(items: Samples, batches: Sequence[list[Draw]] | Sampler[list[Draw]], runtime: Runtime) -> DataLoader[Sample]:

@@ -15,7 +15,7 @@ import os
 import time
 import weakref
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trainables.codecs import identity
-from trainables.contracts import Codec, Frames, Source, Split
+from trainables.contracts import Codec, Frames, Size, Source, Split
 
 MAGIC = b"CSPACK01"
 """Format 1; a pack of another format is rebuilt."""
@@ -36,19 +36,26 @@ PROGRESS_SECONDS = 1.0
 GIGABYTE = 10**9
 
 
+Window = Callable[[int], Sequence[int]]
+"""From the number of an item's frames to those that are wanted, in order."""
+
+
 class Coded(NamedTuple):
     """An item after the codec."""
 
     frames: Frames
-    size: int
-    """Bytes after coding; 0 for clean."""
+    """All, or those that were wanted."""
+    size: Size
+    """Bytes of the whole item after coding; 0 for clean."""
+    shape: tuple[int, int, int]
+    """Frames, height and width of the whole item."""
 
 
 class Imagery(Protocol):
     """A split after a codec."""
 
-    def item(self, index: int, level: int | None) -> Coded:
-        """An item at a level; None is clean."""
+    def item(self, index: int, level: int | None, window: Window | None = None) -> Coded:
+        """An item at a level, None is clean; all of its frames, or those that a window wants."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,15 +65,26 @@ class Direct:
     split: Split
     codec: Codec | None
 
-    def item(self, index: int, level: int | None) -> Coded:
+    def item(self, index: int, level: int | None, window: Window | None = None) -> Coded:
         """Encode and decode. Raises ValueError naming the item where that fails."""
         frames = self.split.frames(index)
         if level is None:
-            return Coded(frames, 0)
+            return clean(frames, window)
         if self.codec is None:
             raise ValueError(f"level {level} without a codec")
         data = encode(self.codec, frames, level, self.split.names[index])
-        return Coded(self.codec.decode(data), len(data))
+        return coded(self.codec, data, frames.shape[:3], window)
+
+
+def clean(frames: Frames, window: Window | None) -> Coded:
+    """An item that no codec touched."""
+    shape = frames.shape[:3]
+    return Coded(frames if window is None else frames[list(window(len(frames)))], Size(0), shape)
+
+
+def coded(codec: Codec, data: bytes, shape: tuple[int, int, int], window: Window | None) -> Coded:
+    """An item from what its codec made of it."""
+    return Coded(codec.decode(data, None if window is None else window(shape[0])), codec.size(data), shape)
 
 
 def encode(codec: Codec, frames: Frames, level: int, name: str) -> bytes:
@@ -132,10 +150,10 @@ class Stored:
         """Without open files, which a loader worker opens for itself."""
         return {"store": self.store, "source": self.source, "split": self.split, "codec": self.codec, "_packs": {}}
 
-    def item(self, index: int, level: int | None) -> Coded:
+    def item(self, index: int, level: int | None, window: Window | None = None) -> Coded:
         """Read an item, building its pack where there is none or it is damaged. Raises OSError for a full disk, say."""
         if level is None and not self._keeps_raw:
-            return Coded(self._split.frames(index), 0)
+            return clean(self._split.frames(index), window)
         try:
             data, shape = self._pack(level).read(index)
         except DamagedError:
@@ -144,8 +162,8 @@ class Stored:
                 pass
             data, shape = self._pack(level).read(index)
         if level is None or self.codec is None:
-            return Coded(np.frombuffer(data, np.uint8).reshape(*shape, 3), 0)
-        return Coded(self.codec.decode(data), len(data))
+            return clean(np.frombuffer(data, np.uint8).reshape(*shape, 3), window)
+        return coded(self.codec, data, shape, window)
 
     def prepare(self, levels: Sequence[int | None]) -> Iterator[Building]:
         """Build what is missing for levels, telling how far it is about once a second."""
@@ -282,13 +300,14 @@ class _Pack:
         numbers = np.frombuffer(index, "<i8")
         return numbers[: items + 1], numbers[items + 1 : 2 * items + 1], numbers[2 * items + 1 :].reshape(items, 3)
 
-    def read(self, index: int) -> tuple[bytes, tuple[int, ...]]:
+    def read(self, index: int) -> tuple[bytes, tuple[int, int, int]]:
         """An item's bytes and (T, H, W). Raises DamagedError."""
         start, stop = int(self._offsets[index]), int(self._offsets[index + 1])
         data = os.pread(self._file, stop - start, start)
         if len(data) != stop - start or zlib.crc32(data) != self._sums[index]:
             raise DamagedError(f"item {index}")
-        return data, tuple(int(length) for length in self._shapes[index])
+        count, height, width = (int(length) for length in self._shapes[index])
+        return data, (count, height, width)
 
 
 def _whole(path: Path, items: int, *, every: bool = False) -> bool:

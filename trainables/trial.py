@@ -214,6 +214,7 @@ class TrialFolder:
             "level": score.condition.level,
             "time": now(),
             "bits_per_pixel": score.bits_per_pixel,
+            "stream_bits_per_pixel": score.stream_bits_per_pixel,
             "bytes_per_item": score.bytes_per_item,
             "metrics": dict(score.metrics),
             "replicates": {name: [float(value) for value in values] for name, values in score.replicates.items()},
