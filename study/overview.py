@@ -28,7 +28,13 @@ def listing() -> dict[str, Any]:
         ],
         "codecs": [{"codec": name, "ladder": codec.levels} for name, codec in CODECS.items()],
         "recipes": [
-            {"recipe": recipe.name, "codec": recipe.codec, "parents": recipe.parents, "control": recipe.control}
+            {
+                "recipe": recipe.name,
+                "codec": recipe.codec,
+                "parents": recipe.parents,
+                "baseline": recipe.baseline,
+                "control": recipe.control,
+            }
             for codec in (None, *CODECS.values())
             for recipe in recipes(codec)
         ],
@@ -88,12 +94,14 @@ def _row(plan: Plan, entry: Entry, *, running: bool) -> Row:
         "data_set": cell.dataset,
         "seed": entry.seed,
         "trial": entry.trial.key if at_hand else None,
+        "initial": entry.trial.initial,
         "state": "running" if state == "partial" and running else state,
         "epochs": entry.trial.epochs if at_hand else None,
         "epochs_done": len(history),
         "conditions": [str(condition) for condition in entry.conditions],
         "conditions_done": len(entry.conditions) - len(missing),
         "parents": [parent.cell.name for parent in entry.parents],
+        "baseline": entry.baseline.cell.name if entry.baseline else None,
         "control": entry.control.cell.name if entry.control else None,
         "reason": folder.failure() if state == "failed" else plan.no_data.get(cell.dataset),
     }

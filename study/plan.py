@@ -26,7 +26,7 @@ from trainables import (
     TrialFolder,
     digest_of,
     identity_of,
-    recipes,
+    recipes_of,
 )
 
 WEIGHTS = "weights"
@@ -60,7 +60,13 @@ class Entry:
     conditions: tuple[Condition, ...]
     trial: Trial
     parents: tuple["Entry", ...]
+    baseline: "Entry | None"
     control: "Entry | None"
+
+    @property
+    def of_scores(self) -> bool:
+        """Whether it is made of its parents' scores, rather than of their weights."""
+        return bool(self.cell.architecture.streams)
 
     def __str__(self) -> str:
         """How messages name it."""
@@ -189,8 +195,10 @@ def make_plan(
         known = entries.get((cell.name, seed))
         if known is not None:
             return known
-        parents = tuple(entry(_sibling(cell, name, every), seed) for name in cell.recipe.parents)
-        control = entry(_sibling(cell, cell.recipe.control, every), seed) if cell.recipe.control else None
+        parents = tuple(entry(parent, seed) for parent in _parents(cell, every))
+        baseline, control = (
+            entry(_sibling(cell, name, every), seed) if name else None for name in (cell.recipe.baseline, cell.recipe.control)
+        )
         start = RANDOM if parents else (own if imported else initial)[cell.architecture.name][0]
         made = Entry(
             cell=cell,
@@ -198,6 +206,7 @@ def make_plan(
             conditions=ladders[cell.architecture.name],
             trial=_trial(space, cell, seed, parents, sources.get(cell.dataset), start, imported=imported),
             parents=parents,
+            baseline=baseline,
             control=control,
         )
         return entries.setdefault((cell.name, seed), made)
@@ -254,7 +263,8 @@ def space_cells(space: Space) -> list[Cell]:
         own = CODECS[architecture.codec]
         for codec in (None, *(each for each in CODECS.values() if each.clips == own.clips)):
             cells += [
-                Cell(architecture=architecture, recipe=recipe, dataset=space.data[architecture.task]) for recipe in recipes(codec)
+                Cell(architecture=architecture, recipe=recipe, dataset=space.data[architecture.task])
+                for recipe in recipes_of(architecture, codec)
             ]
     return _select(cells, space.cells)
 
@@ -272,8 +282,11 @@ def _with_needs(wanted: Sequence[Cell], every: Sequence[Cell]) -> list[Cell]:
     needed: dict[str, Cell] = {}
 
     def need(cell: Cell) -> None:
-        for name in (*cell.recipe.parents, *([cell.recipe.control] if cell.recipe.control else [])):
-            need(_sibling(cell, name, every))
+        for parent in _parents(cell, every):
+            need(parent)
+        for name in (cell.recipe.baseline, cell.recipe.control):
+            if name:
+                need(_sibling(cell, name, every))
         needed[cell.name] = cell
 
     for cell in wanted:
@@ -281,12 +294,20 @@ def _with_needs(wanted: Sequence[Cell], every: Sequence[Cell]) -> list[Cell]:
     return list(needed.values())
 
 
-def _sibling(cell: Cell, recipe: str, every: Sequence[Cell]) -> Cell:
-    """The cell of the same architecture with another recipe."""
-    for other in every:
-        if other.architecture.name == cell.architecture.name and other.recipe.name == recipe:
-            return other
-    raise ValueError(f"{cell.name} needs recipe {recipe!r}, which the search space leaves out: add it to the space's cells")
+def _parents(cell: Cell, every: Sequence[Cell]) -> list[Cell]:
+    """The cells that a cell's network comes from."""
+    own = (cell.architecture.name,) * len(cell.recipe.parents)
+    architectures = tuple(cell.architecture.streams.values()) or own
+    return [_sibling(cell, recipe, every, of=name) for name, recipe in zip(architectures, cell.recipe.parents, strict=True)]
+
+
+def _sibling(cell: Cell, recipe: str, every: Sequence[Cell], *, of: str = "") -> Cell:
+    """The cell of the same architecture, or `of` another, with another recipe; of the same codec where there are several."""
+    name = of or cell.architecture.name
+    found = [other for other in every if other.architecture.name == name and other.recipe.name == recipe]
+    if not found:
+        raise ValueError(f"{cell.name} needs {name} with recipe {recipe!r}, which the search space leaves out: add it to the space")
+    return next((other for other in found if other.recipe.codec == cell.recipe.codec), found[0])
 
 
 def _conditions(cells: Sequence[Cell]) -> dict[str, tuple[Condition, ...]]:
@@ -320,7 +341,7 @@ def _trial(
     """The trial of a cell and seed."""
     budget = space.budgets[cell.architecture.name]
     hyper = resolve_hyper(cell.architecture, budget.hyper)
-    if (budget.epochs is None) == (budget.iterations is None):
+    if (budget.epochs is None) == (budget.iterations is None) and not cell.architecture.streams:
         raise ValueError(f"search space {space.name}: {cell.architecture.name} needs epochs or iterations, and not both")
     epochs = budget.epochs or 0
     if source is not None and budget.iterations is not None:

@@ -81,8 +81,10 @@ def run(plan: Plan, *, tracking_uri: str, resources: Resources, console: Console
         if state != "done" and reason:
             failed[str(entry)] = reason
         elif state != "done":
-            untrained = [str(parent) for parent in entry.parents if not plan.folder(parent.trial).progress(()).trained]
-            missing[str(entry)] = f"waits for {', '.join(untrained)}" if untrained else ""
+            lacking = [parent for parent in entry.parents if not plan.folder(parent.trial).progress(()).trained]
+            if entry.of_scores:
+                lacking = [parent for parent in entry.parents if plan.state(parent) != "done"]
+            missing[str(entry)] = f"waits for {', '.join(map(str, lacking))}" if lacking else ""
     return Outcome(failed=failed, missing=missing, signal=received, lost=lost, untracked=reporter.trouble)
 
 

@@ -17,7 +17,9 @@ class PlanSearcher(Searcher):
         self._todo = list(todo)
         self._live: dict[str, Entry] = {}
         self._started = started
-        self._trained = {entry.trial.key for entry in plan.entries if plan.folder(entry.trial).progress(entry.conditions).trained}
+        progress = {entry.trial.key: plan.folder(entry.trial).progress(entry.conditions) for entry in plan.entries}
+        self._trained = {key for key, found in progress.items() if found.trained}
+        self._scored = {key for key, found in progress.items() if found.done}
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles this for a restore that never happens."""
@@ -26,7 +28,7 @@ class PlanSearcher(Searcher):
     def suggest(self, trial_id: str) -> Any:
         """The config of the next trial that can run; None while all wait for parents."""
         for entry in self._todo:
-            if set(entry.trial.parents) <= self._trained:
+            if set(entry.trial.parents) <= (self._scored if entry.of_scores else self._trained):
                 self._todo.remove(entry)
                 self._live[trial_id] = entry
                 self._started(entry.trial.key)
@@ -43,11 +45,11 @@ class PlanSearcher(Searcher):
         key = self._live.pop(trial_id).trial.key
         if not error and result and result["phase"] == "done":
             self._trained.add(key)
-        if key in self._trained:
+            self._scored.add(key)
             return
         lost = {key}
         for waiting in list(self._todo):  # in the plan's order, so that grandchildren come after children
-            if lost & set(waiting.trial.parents):
+            if lost & set(waiting.trial.parents) and (waiting.of_scores or key not in self._trained):
                 lost.add(waiting.trial.key)
                 self._todo.remove(waiting)
 

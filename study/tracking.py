@@ -158,10 +158,11 @@ def _tags(entry: Entry) -> dict[str, str]:
         "metric": architecture.metric,
         "modes": json.dumps(dict(architecture.metrics)),
         "ladder": json.dumps({codec: CODECS[codec].levels for codec in codecs}),
-        "training_levels": json.dumps(recipe.levels),
+        "training_levels": json.dumps(recipe.seen),
         "codec_identity": json.dumps({str(condition): identity_of(condition) for condition in entry.conditions}),
         "data_fingerprint": trial.fingerprint,
         "parents": json.dumps(trial.parents),
+        "baseline": entry.baseline.trial.key if entry.baseline else "",
         "control": entry.control.trial.key if entry.control else "",
     }
 

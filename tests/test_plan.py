@@ -113,7 +113,7 @@ def test_a_hyper_parameter_that_does_not_exist_is_refused() -> None:
 
 
 def test_a_space_that_leaves_out_a_control_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"needs recipe 'continued', which the search space leaves out"):
+    with pytest.raises(ValueError, match=r"needs segnet with recipe 'continued', which the search space leaves out"):
         plan(tmp_path, space=replace(SPACE, cells=("*/baseline", "*/uniform")))
 
 

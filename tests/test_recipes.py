@@ -1,8 +1,8 @@
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 
 import pytest
 
-from trainables import CODECS, Codec, Recipe, recipes
+from trainables import ARCHITECTURES, CODECS, Codec, Recipe, recipes, recipes_of
 
 CLEAN = recipes(None)
 RECIPES = [*CLEAN, *(recipe for codec in CODECS.values() for recipe in recipes(codec))]
@@ -99,3 +99,48 @@ def test_a_recipe_is_hashable_and_the_same_each_time(recipe: Recipe) -> None:
 def test_the_name_of_a_recipe_is_one_part_of_a_cell(recipe: Recipe) -> None:
     assert recipe.name
     assert not set(recipe.name) & set("/*?[] ")
+
+
+FUSION = replace(ARCHITECTURES["segnet"], name="fusion", streams={"left": "segnet", "right": "segnet_bilinear"})
+
+
+def fusions(codec: Codec | None) -> dict[str, Recipe]:
+    return {recipe.name: recipe for recipe in recipes_of(FUSION, codec)}
+
+
+def test_an_architecture_that_fuses_nothing_has_the_recipes() -> None:
+    assert recipes_of(ARCHITECTURES["segnet"], CODECS["jpeg"]) == recipes(CODECS["jpeg"])
+
+
+def test_a_fusion_trains_nothing() -> None:
+    for codec in (None, CODECS["jpeg"]):
+        assert {recipe.schedule for recipe in recipes_of(FUSION, codec)} == {None}
+
+
+def test_a_fusion_is_of_all_streams_retrained_or_of_one_with_the_baselines_of_the_others() -> None:
+    found = fusions(CODECS["jpeg"])
+    assert found["constant-10"].parents == ("constant-10", "constant-10")
+    assert found["constant-10-left"].parents == ("constant-10", "baseline")
+    assert found["constant-10-right"].parents == ("baseline", "constant-10")
+
+
+def test_the_control_of_a_fusion_is_fused_like_it() -> None:
+    found = fusions(CODECS["jpeg"])
+    assert (found["uniform"].control, found["uniform-left"].control) == ("continued", "continued-left")
+    assert fusions(None)["continued-left"].parents == ("continued", "baseline")
+    assert found["recalibrated-10-left"].control == "baseline"
+
+
+def test_a_fusion_has_seen_what_its_retrained_streams_have() -> None:
+    assert fusions(CODECS["jpeg"])["constant-10-left"].seen == (10,)
+    assert fusions(None)["baseline"].seen == (None,)
+
+
+def test_the_baseline_of_a_fusion_fuses_baselines() -> None:
+    assert fusions(None)["baseline"].parents == ("baseline", "baseline")
+    assert {recipe.baseline for recipe in recipes_of(FUSION, CODECS["jpeg"])} == {"baseline"}
+
+
+@every_recipe
+def test_what_has_a_control_has_a_baseline(recipe: Recipe) -> None:
+    assert (recipe.control is None) == (recipe.baseline is None)

@@ -27,20 +27,21 @@ from trainables.contracts import (
 from trainables.files import MissingFilesError
 from trainables.initial import digest_of, examine, file_of
 from trainables.inspection import Reading, predicted_bytes, read_items, recompressing, torch_devices
-from trainables.recipes import recipes
+from trainables.recipes import recipes, recipes_of
 from trainables.runtime import Runtime
 from trainables.storage import Folder
 from trainables.store import Store, default_store
 from trainables.trial import Job, Trial, TrialFolder
 
 if TYPE_CHECKING:
-    from trainables.evaluation import evaluate
+    from trainables.evaluation import evaluate, fuse
     from trainables.recalibration import recalibrate
     from trainables.training import train
 
 _WITH_TORCH = {
     "train": "trainables.training",
     "evaluate": "trainables.evaluation",
+    "fuse": "trainables.evaluation",
     "recalibrate": "trainables.recalibration",
 }
 """What is imported when it is first asked for."""
@@ -80,12 +81,14 @@ __all__ = [
     "evaluate",
     "examine",
     "file_of",
+    "fuse",
     "identity",
     "identity_of",
     "predicted_bytes",
     "read_items",
     "recalibrate",
     "recipes",
+    "recipes_of",
     "recompressing",
     "torch_devices",
     "train",

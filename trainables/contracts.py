@@ -180,7 +180,9 @@ class Recipe:
 
     name: str
     parents: tuple[str, ...] = ()
-    """Recipes of the same architecture whose weights it starts from; the baseline has none, a fusion has two."""
+    """Recipes whose networks it comes from: of the same architecture, or, of a fusion, one of each stream in their order."""
+    baseline: str | None = None
+    """The recipe that its figures are the gain over: B in the estimands."""
     control: str | None = None
     """The recipe that its figures are read against: the baseline trained on, on clean, for as long."""
     codec: str | None = None
@@ -188,13 +190,20 @@ class Recipe:
     """None trains nothing."""
     recalibrated_at: int | None = None
     """The level at which the parent's batch-norm statistics are estimated anew, without a gradient."""
+    fused: "Recipe | None" = None
+    """Of a fusion: the recipe of the streams that were retrained."""
 
     @property
     def levels(self) -> tuple[int | None, ...]:
-        """Every level of the training imagery that the network sees; None is clean."""
+        """Every level of the training imagery that it reads; None is clean."""
         if self.recalibrated_at is not None:
             return (self.recalibrated_at,)
         return self.schedule.levels if self.schedule else ()
+
+    @property
+    def seen(self) -> tuple[int | None, ...]:
+        """Every level of the training imagery that its network, or those it fuses, have seen."""
+        return self.fused.seen if self.fused else self.levels
 
 
 def stack(examples: Sequence[Any]) -> Any:
@@ -228,6 +237,12 @@ class Architecture:
     window: Callable[[int, Any, np.random.Generator | None], Sequence[int]] | None = None
     """(frames of an item, hyper, rng) to the frames that `example` is given, in order; None: all of them."""
     collate: Callable[[Sequence[Any]], Any] = stack
+    streams: Mapping[str, str] = field(default_factory=dict)
+    """Of a fusion, which trains nothing: the architectures whose runs it fuses, by what they are called in its recipes."""
+    output: Callable[[Any], npt.NDArray[np.float32]] | None = None
+    """A prediction as an array that is kept of every test item, for a fusion; None keeps none."""
+    fuse: Callable[[Sequence[npt.NDArray[np.float32]], Source], Sequence[Any]] | None = None
+    """Of a fusion: (the outputs (N, ...) of each stream for N test items, source) to their statistics."""
     initial: Mapping[str, Callable[["nn.Module"], None]] = field(default_factory=dict)
     """Published initial weights by name: functions that load them into a fresh network, and raise ValueError where they cannot be
     had. `none` (random) and a file of the network's own weights are there without being named."""
@@ -296,3 +311,5 @@ class Score:
     """Each metric on the same (R,) bootstrap resamples of the test set in every run."""
     pictures: Sequence[npt.NDArray[np.uint8]] = field(repr=False, default=())
     """Drawn predictions of the first few test items, RGB."""
+    outputs: npt.NDArray[np.float32] | None = field(repr=False, default=None)
+    """Of every test item, (N, ...), where the architecture keeps them."""

@@ -31,6 +31,7 @@ class Measured:
     sizes: list[Size] = field(default_factory=list)
     shapes: list[tuple[int, int, int]] = field(default_factory=list)
     pictures: list[npt.NDArray[np.uint8]] = field(default_factory=list)
+    outputs: list[npt.NDArray[np.float32]] = field(default_factory=list)
 
 
 def evaluate(
@@ -59,7 +60,22 @@ def evaluate(
             metrics=metrics(architecture, measured.statistics),
             replicates=dict(architecture.score(measured.statistics, counts)),
             pictures=measured.pictures,
+            outputs=np.stack(measured.outputs) if measured.outputs else None,
         )
+
+
+def fuse(
+    architecture: Architecture, outputs: Sequence[npt.NDArray[np.float32]], *, data: Source
+) -> tuple[dict[str, float], dict[str, npt.NDArray[np.float64]]]:
+    """Metrics and replicates of a fusion, from what its streams put out for the test items. It trains nothing and sees nothing.
+
+    Raises ValueError for an architecture that fuses nothing.
+    """
+    if architecture.fuse is None:
+        raise ValueError(f"{architecture.name} fuses nothing")
+    statistics = architecture.fuse(outputs, data)
+    counts = resamples(data.fingerprint, data.test.groups)
+    return metrics(architecture, statistics), dict(architecture.score(statistics, counts))
 
 
 def _rates(measured: Measured, condition: Condition) -> dict[str, float | None]:
@@ -104,6 +120,8 @@ def measure(
         measured.statistics.extend(architecture.statistics(predictions, batch.examples, data))
         measured.sizes.extend(batch.sizes)
         measured.shapes.extend(batch.shapes)
+        if architecture.output is not None:
+            measured.outputs.extend(map(architecture.output, predictions))
         drawn = zip(batch.frames, predictions, strict=False)
         measured.pictures.extend(architecture.picture(frames, prediction) for frames, prediction in drawn)
     return measured

@@ -13,8 +13,8 @@ from typing import Any
 
 from ray import tune
 
-from trainables import ARCHITECTURES, CODECS, DATASETS, evaluate, recalibrate, recipes, train
-from trainables.contracts import Recipe, Source, Weights
+from trainables import ARCHITECTURES, CODECS, DATASETS, evaluate, fuse, recalibrate, recipes_of, train
+from trainables.contracts import Condition, Recipe, Score, Source, Weights
 from trainables.initial import file_of, is_digest, read_weights
 from trainables.runtime import Runtime
 from trainables.storage import Folder
@@ -55,8 +55,11 @@ def steps(job: Job) -> Iterator[dict[str, Any]]:
     folder.write_json("trial.json", job.trial.to_json())
     folder.folder.remove("failure.json")
     try:
-        yield from _train(job, folder)
-        yield from _score(job, folder)
+        if ARCHITECTURES[job.trial.architecture].streams:
+            yield from _fuse(job, folder)
+        else:
+            yield from _train(job, folder)
+            yield from _score(job, folder)
     except Exception as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         with suppress(OSError):  # on a full disk this fails as well; the result still tells
@@ -134,15 +137,28 @@ def _score(job: Job, folder: TrialFolder) -> Iterator[dict[str, Any]]:
         architecture, _hyper(trial), weights, data=data, conditions=missing, numerics=trial.numerics, runtime=runtime
     ):
         folder.write_score(score)
-        yield {
-            "phase": "score",
-            "condition": str(score.condition),
-            "objective": score.metrics[architecture.metric],
-            "seconds": time.perf_counter() - started,
-        }
+        yield _scored(score.condition, score.metrics[architecture.metric], started)
         started = time.perf_counter()
     for codec in dict.fromkeys(condition.codec for condition in job.conditions if condition.codec):
         folder.write_panel(CODECS[codec])
+
+
+def _fuse(job: Job, folder: TrialFolder) -> Iterator[dict[str, Any]]:
+    """Score what the streams' runs put out. An empty file of weights says that there is nothing to train."""
+    trial, architecture = job.trial, ARCHITECTURES[job.trial.architecture]
+    parents, data = [TrialFolder(Folder(parent)) for parent in job.parents], _source(trial.dataset, job.data)
+    folder.write_state("weights.pt", {"weights": {}, "trial": trial.to_json()})
+    for condition in folder.progress(job.conditions).missing:
+        started = time.perf_counter()
+        metrics, replicates = fuse(architecture, [parent.outputs(condition) for parent in parents], data=data)
+        (coded,) = parents[0].scores([condition])  # the streams saw the same imagery
+        rates = {name: coded[name] for name in ("bits_per_pixel", "stream_bits_per_pixel", "bytes_per_item")}
+        folder.write_score(Score(condition=condition, metrics=metrics, replicates=replicates, **rates))
+        yield _scored(condition, metrics[architecture.metric], started)
+
+
+def _scored(condition: Condition, objective: float, started: float) -> dict[str, Any]:
+    return {"phase": "score", "condition": str(condition), "objective": objective, "seconds": time.perf_counter() - started}
 
 
 def _prepare(
@@ -163,7 +179,7 @@ def _file(job: Job) -> Weights:
 
 def _recipe(trial: Trial) -> Recipe:
     codec = CODECS[trial.codec] if trial.codec else None
-    return next(recipe for recipe in recipes(codec) if recipe.name == trial.recipe)
+    return next(recipe for recipe in recipes_of(ARCHITECTURES[trial.architecture], codec) if recipe.name == trial.recipe)
 
 
 def _hyper(trial: Trial) -> Any:

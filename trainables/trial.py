@@ -8,6 +8,7 @@ of plan redoes only what it touches. Files are written whole: a reader sees the 
                            history.json          one record an epoch
                            weights.pt            the trained network: training is done
                            scores/<name>.json    metrics, rate and replicates of one condition: that condition is done
+                           outputs/<name>.npy    what the network put out for each test item, for fusions
                            pictures/<name>.png   drawn predictions
                            panels/<codec>.png    the same, conditions side by side
                            failure.json          why the last attempt ended
@@ -20,6 +21,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from trainables.codecs import identity_of
 from trainables.contracts import Codec, Condition, Numerics, Score
@@ -205,7 +209,11 @@ class TrialFolder:
         self.write_json("failure.json", {"format": FORMAT, "reason": reason, "time": now()})
 
     def write_score(self, score: Score) -> None:
-        """Keep a score: its picture first, since the score says that the condition is done."""
+        """Keep a score: what belongs to it first, since the score says that the condition is done."""
+        if score.outputs is not None:
+            buffer = io.BytesIO()
+            np.save(buffer, score.outputs, allow_pickle=False)
+            self.folder.write(output_file(score.condition), buffer.getvalue())
         if score.pictures:
             self.folder.write(picture_file(score.condition), strip(score.pictures))
         record = {
@@ -226,6 +234,11 @@ class TrialFolder:
         names = self.folder.names()
         return [self.read_json(score_file(condition)) for condition in conditions if score_file(condition) in names]
 
+    def outputs(self, condition: Condition) -> npt.NDArray[np.float32]:
+        """What the network put out for each test item under a condition. Raises FileNotFoundError."""
+        found: npt.NDArray[np.float32] = np.load(io.BytesIO(self.folder.read(output_file(condition))), allow_pickle=False)
+        return found
+
     def write_panel(self, codec: Codec) -> None:
         """Set the pictures of clean and of the codec's shown levels side by side, as far as there are any."""
         names = self.folder.names()
@@ -239,6 +252,11 @@ def score_file(condition: Condition) -> str:
     """Named by condition and codec identity, so that a codec whose bytes change is scored again."""
     identity = identity_of(condition)
     return f"scores/{condition}.json" if identity is None else f"scores/{condition}-{identity}.json"
+
+
+def output_file(condition: Condition) -> str:
+    """The outputs that a score was made of."""
+    return score_file(condition).replace("scores/", "outputs/").replace(".json", ".npy")
 
 
 def picture_file(condition: Condition) -> str:
