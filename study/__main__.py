@@ -16,7 +16,7 @@ from rich.markup import escape
 from search_spaces import SPACES
 from study.overview import SCHEMA, disk, listing, listing_text, plan_rows, plan_text
 from study.plan import Plan, find_space, make_plan
-from trainables import Folder
+from trainables import Folder, launched_from
 
 if TYPE_CHECKING:
     from study.run import Outcome
@@ -29,6 +29,7 @@ TABLE_WIDTH = 110
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb; 0 complete, 1 incomplete, 2 usage, 130 interrupted."""
     options = _parser().parse_args(arguments)
+    launched_from(str(Path.cwd()))
     try:
         return int(options.verb(options))
     except (ValueError, OSError) as error:
@@ -51,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
         return made
 
     def over_cells(made: argparse.ArgumentParser) -> argparse.ArgumentParser:
-        made.add_argument("space", metavar="SPACE", help=f"search space: {', '.join(SPACES)}")
+        made.add_argument("space", metavar="SPACE", help=f"search space: {', '.join(SPACES)}, or one's own as package.module:NAME")
         made.add_argument("patterns", metavar="PATTERN", nargs="*", help="cells, as in 'segnet/jpeg/*'; default all")
         with_data(made)
         made.add_argument("--seeds", type=_count, metavar="N", help="repeat every cell over seeds 0..N-1")

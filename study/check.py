@@ -29,7 +29,6 @@ from study.cluster import Node, Resources, connected
 from study.plan import Needs, make_plan, read_data_flags, store_needs
 from trainables import (
     CODECS,
-    DATASETS,
     Codec,
     Dataset,
     Folder,
@@ -37,6 +36,7 @@ from trainables import (
     Reading,
     Source,
     default_store,
+    find_dataset,
     identity,
     predicted_bytes,
     read_items,
@@ -110,7 +110,7 @@ def check(
     console: Console,
 ) -> Iterator[Finding]:
     """Everything, the quick checks first. Raises ValueError for a data flag or a space that names what does not exist."""
-    _, paths = read_data_flags(data)
+    _, paths = read_data_flags(data, space.data.values() if space else ())
     needs: Mapping[str, Needs] = {name: frozenset() for name in paths}
     if space is not None:
         planned = make_plan(space, data=data, storage=storage)
@@ -123,7 +123,7 @@ def check(
     yield tracking_finding(tracking_uri, storage)
     sources: dict[str, Source] = {}
     for name in needs:
-        source = open_source(DATASETS[name], paths.get(name))
+        source = open_source(find_dataset(name), paths.get(name))
         if isinstance(source, Source):
             sources[name] = source
         else:
@@ -134,7 +134,7 @@ def check(
         items = sum(len(source.split(split).names) for split in SPLITS)
         with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
             task = progress.add_task(name, total=items)
-            found = list(data_findings(DATASETS[name], source, threads=threads, advance=lambda: progress.advance(task)))  # noqa: B023
+            found = list(data_findings(find_dataset(name), source, threads=threads, advance=lambda: progress.advance(task)))  # noqa: B023
         yield from found
 
 

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from search_spaces import Space
 from study.plan import Plan, make_plan, space_cells
-from trainables import ARCHITECTURES, CODECS, Folder
+from trainables import CODECS, Folder, find_architecture
 
 
 def evaluation_plan(target: str, weights: str, *, space: Space, data: Sequence[str], storage: Folder) -> Plan:
@@ -18,17 +18,20 @@ def evaluation_plan(target: str, weights: str, *, space: Space, data: Sequence[s
     The space gives hyper-parameters and data set. Raises ValueError for a name or a file that does not exist.
     """
     name, _, codec = target.partition("/")
-    if name not in ARCHITECTURES:
-        raise ValueError(f"unknown architecture {name!r}: known are {', '.join(ARCHITECTURES)}")
-    codec = codec or ARCHITECTURES[name].codec
+    architecture = find_architecture(name)
+    codec = codec or architecture.codec
     if codec not in CODECS:
         raise ValueError(f"unknown codec {codec!r}: known are {', '.join(CODECS)}")
-    if CODECS[codec].clips != CODECS[ARCHITECTURES[name].codec].clips:
+    if CODECS[codec].clips != CODECS[architecture.codec].clips:
         raise ValueError(f"{name} and {codec} do not go together: one takes clips, the other stills")
     if name not in space.budgets:
         raise ValueError(f"search space {space.name} has no {name}: give --space one that has; it has {', '.join(space.budgets)}")
     alone = replace(
-        space, name="evaluate", cells=(f"{name}/clean/*", f"{name}/{codec}/*"), budgets={name: space.budgets[name]}, seeds=1
+        space,
+        name="evaluate",
+        cells=(f"{architecture.name}/clean/*", f"{architecture.name}/{codec}/*"),
+        budgets={name: space.budgets[name]},
+        seeds=1,
     )
     roots = [cell.name for cell in space_cells(alone) if not cell.recipe.parents]
     return make_plan(alone, patterns=roots, data=data, baselines=[weights], storage=storage)

@@ -11,7 +11,7 @@ from rich.table import Table
 from search_spaces import SPACES
 from study.lock import holder
 from study.plan import Entry, Plan, space_cells, store_needs
-from trainables import ARCHITECTURES, CODECS, DATASETS, default_store, predicted_bytes, recipes
+from trainables import ARCHITECTURES, CODECS, DATASETS, default_store, find_dataset, predicted_bytes, recipes
 
 SCHEMA = 1
 Row = dict[str, Any]
@@ -91,7 +91,7 @@ def _row(plan: Plan, entry: Entry, *, running: bool) -> Row:
         "task": cell.architecture.task,
         "codec": cell.recipe.codec,
         "recipe": cell.recipe.name,
-        "data_set": cell.dataset,
+        "data_set": find_dataset(cell.dataset).name,
         "seed": entry.seed,
         "trial": entry.trial.key if at_hand else None,
         "initial": entry.trial.initial,

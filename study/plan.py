@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 from search_spaces import SPACES, Space
 from trainables import (
-    ARCHITECTURES,
     CODECS,
     DATASETS,
     Architecture,
@@ -25,7 +24,11 @@ from trainables import (
     Trial,
     TrialFolder,
     digest_of,
+    find_architecture,
+    find_dataset,
     identity_of,
+    is_reference,
+    named,
     recipes_of,
 )
 
@@ -44,6 +47,9 @@ class Cell:
     architecture: Architecture
     recipe: Recipe
     dataset: str
+    """As the space names it: an entry of the table, or `package.module:NAME`."""
+    reference: str
+    """How the space names the architecture."""
 
     @property
     def name(self) -> str:
@@ -103,6 +109,7 @@ class Plan:
             parents=tuple(self.folder(parent.trial).folder.uri for parent in entry.parents),
             weights=self.storage.child(WEIGHTS).uri,
             data=None if path is None else str(path),
+            launched=str(Path.cwd()),
             threads=self.space.threads,
             workers=self.space.workers,
             gpu=self.space.gpus > 0,
@@ -133,34 +140,35 @@ def store_needs(plan: Plan) -> dict[str, Needs]:
 
 
 def find_space(name: str) -> Space:
-    """Look a space up. Raises ValueError naming the known ones."""
-    if name not in SPACES:
-        raise ValueError(f"unknown search space {name!r}: known are {', '.join(SPACES)}")
-    return SPACES[name]
+    """By its name, or somebody's own by `package.module:NAME`. Raises ValueError in one line."""
+    return named(name, SPACES, Space, "search space")
 
 
-def read_data_flags(flags: Iterable[str]) -> tuple[dict[str, str], dict[str, Path]]:
+def read_data_flags(flags: Iterable[str], own: Iterable[str] = ()) -> tuple[dict[str, str], dict[str, Path]]:
     """Flags `NAME=PATH` (where a data set lies) and `TASK=NAME` (which one a task takes) as (tasks' data sets, paths).
 
-    Raises ValueError for a flag that is neither.
+    `own` are the data sets that a space brings along, `package.module:NAME`; on the command line they go by their own names. Raises
+    ValueError for a flag that is neither.
     """
-    tasks = {dataset.task for dataset in DATASETS.values()}
+    known = {name: name for name in DATASETS} | {find_dataset(name).name: name for name in own}
+    tasks = {find_dataset(name).task for name in known.values()}
     chosen: dict[str, str] = {}
     paths: dict[str, Path] = {}
     for flag in flags:
         key, _, value = flag.partition("=")
         if not value:
             raise ValueError(f"--data {flag}: write NAME=PATH or TASK=NAME")
-        if key in DATASETS:
-            paths[key] = Path(value).resolve()
+        if key in known:
+            paths[known[key]] = Path(value).resolve()
         elif key in tasks:
-            if value not in DATASETS or DATASETS[value].task != key:
-                known = ", ".join(name for name, dataset in DATASETS.items() if dataset.task == key)
-                raise ValueError(f"--data {flag}: no data set {value!r} for {key}; known are {known}")
-            chosen[key] = value
+            reference = known.get(value, value)
+            if not is_reference(reference) and (reference not in DATASETS or DATASETS[reference].task != key):
+                of_task = ", ".join(name for name, each in known.items() if find_dataset(each).task == key)
+                raise ValueError(f"--data {flag}: no data set {value!r} for {key}; known are {of_task}")
+            chosen[key] = reference
         else:
             raise ValueError(
-                f"--data {flag}: {key!r} is neither a data set ({', '.join(DATASETS)}) nor a task ({', '.join(sorted(tasks))})"
+                f"--data {flag}: {key!r} is neither a data set ({', '.join(known)}) nor a task ({', '.join(sorted(tasks))})"
             )
     return chosen, paths
 
@@ -179,14 +187,14 @@ def make_plan(
     `baselines` are files of trained weights, `WEIGHTS` or `ARCHITECTURE=WEIGHTS`, that take the place of trained baselines. Raises
     ValueError in one line for an unknown name, a pattern that matches nothing, a hyper-parameter or a file that does not exist.
     """
-    chosen, paths = read_data_flags(data)
+    chosen, paths = read_data_flags(data, space.data.values())
     space = replace(space, data={**space.data, **chosen})
     every = space_cells(space)
     wanted = _with_needs(_select(every, patterns), every)
     sources, no_data = _open({cell.dataset for cell in wanted}, paths)
     ladders = _conditions(every)
     own = {name: (digest_of(path), path) for name, path in _own_weights(baselines, wanted).items()}
-    initial = {name: _initial(space, name) for name in {cell.architecture.name for cell in wanted} - set(own)}
+    initial = {cell.architecture.name: _initial(space, cell) for cell in wanted if cell.architecture.name not in own}
     entries: dict[tuple[str, int], Entry] = {}
 
     def entry(cell: Cell, seed: int) -> Entry:
@@ -238,9 +246,9 @@ def _own_weights(baselines: Sequence[str], cells: Sequence[Cell]) -> dict[str, P
     return own
 
 
-def _initial(space: Space, name: str) -> tuple[str, Path | None]:
+def _initial(space: Space, cell: Cell) -> tuple[str, Path | None]:
     """The initial weights of an architecture's budget, and the file of them if it is one."""
-    initial, known = space.budgets[name].initial, (RANDOM, *ARCHITECTURES[name].initial)
+    name, initial, known = cell.reference, space.budgets[cell.reference].initial, (RANDOM, *cell.architecture.initial)
     if initial in known:
         return initial, None
     if not Path(initial).is_file():
@@ -252,18 +260,21 @@ def _initial(space: Space, name: str) -> tuple[str, Path | None]:
 
 def space_cells(space: Space) -> list[Cell]:
     """Every cell of a space, in the order of the tables. Raises ValueError where the space names what does not exist."""
-    for name in space.budgets:
-        if name not in ARCHITECTURES:
-            raise ValueError(f"search space {space.name}: unknown architecture {name!r}; known are {', '.join(ARCHITECTURES)}")
+    references: dict[str, str] = {}
     cells = []
-    for name in space.budgets:
-        architecture = ARCHITECTURES[name]
+    for reference in space.budgets:
+        architecture = find_architecture(reference)
+        if references.setdefault(architecture.name, reference) != reference:
+            raise ValueError(f"search space {space.name}: two architectures are named {architecture.name!r}; rename one")
         if architecture.task not in space.data:
-            raise ValueError(f"search space {space.name}: no data set for {architecture.task}, which {name} needs")
+            raise ValueError(f"search space {space.name}: no data set for {architecture.task}, which {reference} needs")
+        dataset = space.data[architecture.task]
+        if find_dataset(dataset).task != architecture.task:
+            raise ValueError(f"search space {space.name}: {dataset} is no data set for {architecture.task}")
         own = CODECS[architecture.codec]
         for codec in (None, *(each for each in CODECS.values() if each.clips == own.clips)):
             cells += [
-                Cell(architecture=architecture, recipe=recipe, dataset=space.data[architecture.task])
+                Cell(architecture=architecture, recipe=recipe, dataset=dataset, reference=reference)
                 for recipe in recipes_of(architecture, codec)
             ]
     return _select(cells, space.cells)
@@ -329,7 +340,7 @@ def _open(names: Iterable[str], paths: Mapping[str, Path]) -> tuple[dict[str, So
     no_data: dict[str, str] = {}
     for name in sorted(names):
         try:
-            sources[name] = DATASETS[name].source(paths.get(name))
+            sources[name] = find_dataset(name).source(paths.get(name))
         except ValueError as error:
             no_data[name] = str(error)
     return sources, no_data
@@ -339,7 +350,7 @@ def _trial(
     space: Space, cell: Cell, seed: int, parents: Sequence[Entry], source: Source | None, initial: str, *, imported: bool
 ) -> Trial:
     """The trial of a cell and seed."""
-    budget = space.budgets[cell.architecture.name]
+    budget = space.budgets[cell.reference]
     hyper = resolve_hyper(cell.architecture, budget.hyper)
     if (budget.epochs is None) == (budget.iterations is None) and not cell.architecture.streams:
         raise ValueError(f"search space {space.name}: {cell.architecture.name} needs epochs or iterations, and not both")
@@ -349,7 +360,7 @@ def _trial(
     recipe = cell.recipe
     seen = [Condition(codec=recipe.codec, level=level) for level in recipe.levels if level is not None]
     return Trial(
-        architecture=cell.architecture.name,
+        architecture=cell.reference,
         recipe=cell.recipe.name,
         codec=cell.recipe.codec,
         dataset=cell.dataset,

@@ -53,6 +53,7 @@ JOB = Job(
     parents=("file:///t/b",),
     weights="file:///t/weights",
     data=None,
+    launched="/t",
     threads=1,
     workers=0,
     gpu=True,

@@ -27,6 +27,7 @@ from trainables.contracts import (
 from trainables.files import MissingFilesError
 from trainables.initial import digest_of, examine, file_of
 from trainables.inspection import Reading, predicted_bytes, read_items, recompressing, torch_devices
+from trainables.lookup import is_reference, launched_from, named
 from trainables.recipes import recipes, recipes_of
 from trainables.runtime import Runtime
 from trainables.storage import Folder
@@ -50,6 +51,17 @@ ROOMS = (segmentation,)
 
 ARCHITECTURES: dict[str, Architecture] = {value.name: value for room in ROOMS for value in room.ARCHITECTURES}
 DATASETS: dict[str, Dataset] = {value.name: value for room in ROOMS for value in room.DATASETS}
+
+
+def find_architecture(name: str) -> Architecture:
+    """By its name, or somebody's own by `package.module:NAME`. Raises ValueError in one line."""
+    return named(name, ARCHITECTURES, Architecture, "architecture")
+
+
+def find_dataset(name: str) -> Dataset:
+    """By its name, or somebody's own by `package.module:NAME`. Raises ValueError in one line."""
+    return named(name, DATASETS, Dataset, "data set")
+
 
 __all__ = [
     "ARCHITECTURES",
@@ -81,9 +93,14 @@ __all__ = [
     "evaluate",
     "examine",
     "file_of",
+    "find_architecture",
+    "find_dataset",
     "fuse",
     "identity",
     "identity_of",
+    "is_reference",
+    "launched_from",
+    "named",
     "predicted_bytes",
     "read_items",
     "recalibrate",

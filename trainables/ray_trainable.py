@@ -13,7 +13,17 @@ from typing import Any
 
 from ray import tune
 
-from trainables import ARCHITECTURES, CODECS, DATASETS, evaluate, fuse, recalibrate, recipes_of, train
+from trainables import (
+    CODECS,
+    evaluate,
+    find_architecture,
+    find_dataset,
+    fuse,
+    launched_from,
+    recalibrate,
+    recipes_of,
+    train,
+)
 from trainables.contracts import Condition, Recipe, Score, Source, Weights
 from trainables.initial import file_of, is_digest, read_weights
 from trainables.runtime import Runtime
@@ -54,8 +64,9 @@ def steps(job: Job) -> Iterator[dict[str, Any]]:
     folder = TrialFolder(Folder(job.folder))
     folder.write_json("trial.json", job.trial.to_json())
     folder.folder.remove("failure.json")
+    launched_from(job.launched)
     try:
-        if ARCHITECTURES[job.trial.architecture].streams:
+        if find_architecture(job.trial.architecture).streams:
             yield from _fuse(job, folder)
         else:
             yield from _train(job, folder)
@@ -77,7 +88,7 @@ def _train(job: Job, folder: TrialFolder) -> Iterator[dict[str, Any]]:
     resume = folder.read_state("state.pt") if "state.pt" in names else None
     history: list[dict[str, Any]] = resume["history"] if resume else []
     weights: Mapping[str, Any] = resume["weights"] if resume else {}
-    architecture, recipe = ARCHITECTURES[trial.architecture], _recipe(trial)
+    architecture, recipe = find_architecture(trial.architecture), _recipe(trial)
     data, runtime = _source(trial.dataset, job.data), _runtime(job)
     if trial.imported:
         folder.write_state("weights.pt", {"weights": dict(_file(job)), "trial": trial.to_json()})
@@ -127,7 +138,7 @@ def _score(job: Job, folder: TrialFolder) -> Iterator[dict[str, Any]]:
     trial, missing = job.trial, folder.progress(job.conditions).missing
     if not missing:
         return
-    architecture = ARCHITECTURES[trial.architecture]
+    architecture = find_architecture(trial.architecture)
     weights = folder.read_state("weights.pt")["weights"]
     data, runtime = _source(trial.dataset, job.data), _runtime(job)
     for codec in {condition.codec for condition in missing}:
@@ -145,7 +156,7 @@ def _score(job: Job, folder: TrialFolder) -> Iterator[dict[str, Any]]:
 
 def _fuse(job: Job, folder: TrialFolder) -> Iterator[dict[str, Any]]:
     """Score what the streams' runs put out. An empty file of weights says that there is nothing to train."""
-    trial, architecture = job.trial, ARCHITECTURES[job.trial.architecture]
+    trial, architecture = job.trial, find_architecture(job.trial.architecture)
     parents, data = [TrialFolder(Folder(parent)) for parent in job.parents], _source(trial.dataset, job.data)
     folder.write_state("weights.pt", {"weights": {}, "trial": trial.to_json()})
     for condition in folder.progress(job.conditions).missing:
@@ -179,17 +190,17 @@ def _file(job: Job) -> Weights:
 
 def _recipe(trial: Trial) -> Recipe:
     codec = CODECS[trial.codec] if trial.codec else None
-    return next(recipe for recipe in recipes_of(ARCHITECTURES[trial.architecture], codec) if recipe.name == trial.recipe)
+    return next(recipe for recipe in recipes_of(find_architecture(trial.architecture), codec) if recipe.name == trial.recipe)
 
 
 def _hyper(trial: Trial) -> Any:
-    return ARCHITECTURES[trial.architecture].hyper(**trial.hyper)
+    return find_architecture(trial.architecture).hyper(**trial.hyper)
 
 
 @lru_cache(maxsize=1)
 def _source(dataset: str, path: str | None) -> Source:
     """An opened data set, kept for the next trial of this process: it is read only."""
-    return DATASETS[dataset].source(None if path is None else Path(path))
+    return find_dataset(dataset).source(None if path is None else Path(path))
 
 
 def _runtime(job: Job) -> Runtime:

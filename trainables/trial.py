@@ -98,6 +98,8 @@ class Job:
     """URI of the folder that keeps weights files, named by their digests."""
     data: str | None
     """Where the data set lies; None for embedded data."""
+    launched: str
+    """The directory of the launch, where somebody's own modules are."""
     threads: int
     workers: int
     gpu: bool
@@ -112,6 +114,7 @@ class Job:
             "parents": list(self.parents),
             "weights": self.weights,
             "data": self.data,
+            "launched": self.launched,
             "threads": self.threads,
             "workers": self.workers,
             "gpu": self.gpu,
@@ -127,6 +130,7 @@ class Job:
             parents=tuple(config["parents"]),
             weights=config["weights"],
             data=config["data"],
+            launched=config["launched"],
             threads=config["threads"],
             workers=config["workers"],
             gpu=config["gpu"],
