@@ -8,17 +8,22 @@ from search_spaces.space import Budget, Space
 PAPER = Space(
     name="paper",
     summary="the paper's networks, budgets and ladders; GPUs",
-    data={"segmentation": "cityscapes"},
+    data={"segmentation": "cityscapes", "depth": "synthia"},
     cells=("*/clean/*", "*/jpeg/constant-*", "*/jpeg/uniform", "*/jpeg/recalibrated-*"),
     budgets={
-        name: Budget(
-            initial="imagenet",
-            iterations=33_000,
-            hyper={"batch_size": 12, "optimiser": "sgd", "lr": 0.1, "momentum": 0.9, "size": (512, 1024)},
-            precision="bfloat16",
-            channels_last=True,
-        )
-        for name in ("segnet", "segnet_bilinear")
+        **{
+            name: Budget(
+                initial="imagenet",
+                iterations=33_000,
+                hyper={"batch_size": 12, "optimiser": "sgd", "lr": 0.1, "momentum": 0.9, "size": (512, 1024)},
+                precision="bfloat16",
+                channels_last=True,
+            )
+            for name in ("segnet", "segnet_bilinear")
+        },
+        "depth_gan": Budget(
+            initial="none", epochs=10, hyper={"batch_size": 10, "lr": 1e-4}, precision="bfloat16", channels_last=True
+        ),
     },
     seeds=3,
     threads=4,

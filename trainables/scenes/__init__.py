@@ -20,7 +20,7 @@ A module imports only those before it: `vocabulary`, `chance`, `texture`; `thing
 `roadside`; `camera`, `ground`, `facades`; `description`; `truths`, `rendering`.
 """
 
-from trainables.scenes.description import PEOPLE, STREET, STREET_WITH_DOGS, Mix, Street, describe
+from trainables.scenes.description import PEOPLE, STREET, STREET_LEVEL, STREET_WITH_DOGS, Mix, Street, describe
 from trainables.scenes.people import Person, Pose, skeleton
 from trainables.scenes.rendering import render, street
 from trainables.scenes.roadside import Sign
@@ -35,6 +35,7 @@ __all__ = [
     "OBJECTS",
     "PEOPLE",
     "STREET",
+    "STREET_LEVEL",
     "STREET_WITH_DOGS",
     "Mix",
     "Person",

@@ -29,6 +29,8 @@ class Mix:
         distance: metres, range of the distances of things other than people.
         people_distance: metres, range of the distances of people.
         abreast: people share out the width of the picture instead of standing anywhere on the street.
+        horizon: range of the row of the horizon, in picture heights from the top.
+        camera_height: range of the camera's height above the ground, in metres.
     """
 
     cars: tuple[int, int] = (1, 4)
@@ -41,10 +43,12 @@ class Mix:
     distance: Span = (4.0, 26.0)
     people_distance: Span = (4.0, 26.0)
     abreast: bool = False
+    horizon: Span = (0.38, 0.52)
+    camera_height: Span = (1.3, 1.9)
 
 
 STREET = Mix()
-"""Traffic and passers-by, for segmentation and depth: every pixel has a class."""
+"""Traffic and passers-by, for segmentation: every pixel has a class."""
 
 STREET_WITH_DOGS = Mix(dogs=(0, 2))
 """The same with dogs, for detection: all of `OBJECTS` occur, and dogs' pixels are `IGNORED` in the class map."""
@@ -61,6 +65,10 @@ PEOPLE = Mix(
     abreast=True,
 )
 """One to three people near enough for a pose: a third to two thirds of a 96 x 128 picture's height."""
+
+
+STREET_LEVEL = Mix(horizon=(0.44, 0.46), camera_height=(1.55, 1.65))
+"""The same from a camera that hardly moves, for depth: one picture alone does not tell a high camera from a far street."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +93,9 @@ class Street:
 
 def describe(rng: Generator, mix: Mix = STREET) -> Street:
     """Draw the description of a scene. Only the state of `rng` and `mix` determine it."""
-    camera = Camera(centre=0.5 + rng.uniform(-0.12, 0.12), horizon=rng.uniform(0.38, 0.52), height=rng.uniform(1.3, 1.9))
+    camera = Camera(
+        centre=0.5 + rng.uniform(-0.12, 0.12), horizon=rng.uniform(*mix.horizon), height=rng.uniform(*mix.camera_height)
+    )
     sky = Sky(colour=random_hsv(rng, (0.52, 0.66), (0, 0.45), (0.6, 1)), texture=random_texture(rng))
     ground = draw_ground(rng)
     facades = (draw_facade(rng, -1, ground.sidewalk_edge), draw_facade(rng, 1, ground.sidewalk_edge))

@@ -6,7 +6,6 @@ A reader lists its tree and hands the pairs, the table of labels and the way to 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +13,10 @@ import numpy.typing as npt
 
 from trainables.contracts import Frames, Source
 from trainables.files import fingerprint, open_image, read_rgb
+from trainables.splitting import blocks
 
 Pair = tuple[str, str]
 """Image and annotation, as paths relative to the data set."""
-BLOCK = 10
-"""Frames of a sequence that are resampled together."""
 REFUSED = 254
 """In a table of labels: no annotation has it."""
 
@@ -42,11 +40,7 @@ class PairSplit:
     @cached_property
     def groups(self) -> Sequence[str]:
         """Ten frames in a row of a sequence, named by their first: neighbours look alike, so frames are no independent items."""
-        blocks: list[str] = []
-        for _, images in groupby(self.names, self.sequence):
-            of_sequence = list(images)
-            blocks += [of_sequence[place - place % BLOCK] for place in range(len(of_sequence))]
-        return blocks
+        return blocks(self.names, self.sequence)
 
     def frames(self, index: int) -> Frames:
         """(1, H, W, 3) at native resolution."""
