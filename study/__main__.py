@@ -15,7 +15,7 @@ from rich.markup import escape
 
 from search_spaces import SPACES
 from study.overview import SCHEMA, disk, listing, listing_text, plan_rows, plan_text
-from study.plan import Plan, find_space, make_plan
+from study.plan import Plan, find_space, find_target, make_plan
 from trainables import Folder, launched_from
 
 if TYPE_CHECKING:
@@ -99,7 +99,12 @@ def _parser() -> argparse.ArgumentParser:
         "--space", default="paper", metavar="SPACE", help="whose hyper-parameters and data set apply (default: paper)"
     )
     check = on_ray(stored(with_data(verb("check", _check, "are data, codecs, GPUs, Ray, storage and MLflow as they must be?"))))
-    check.add_argument("space", metavar="SPACE", nargs="?", help="a search space, to check its data sets and the disk it takes too")
+    check.add_argument(
+        "target",
+        metavar="SPACE",
+        nargs="?",
+        help="a search space, to check its data sets and the disk it takes too; or package.module:ARCHITECTURE, to try one's own",
+    )
     report = stored(verb("report", _report, "tables from what MLflow holds, on the terminal and as files"))
     report.add_argument("space", metavar="SPACE", nargs="?", help="one study; default: every study that MLflow holds")
     return parser
@@ -216,7 +221,7 @@ def _check(options: argparse.Namespace) -> int:
 
     console, found = Console(stderr=options.json), list[Finding]()
     findings = check(
-        find_space(options.space) if options.space else None,
+        find_target(options.target) if options.target else None,
         data=options.data,
         storage=Folder.at(options.storage),
         tracking_uri=options.tracking_uri,

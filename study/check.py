@@ -29,6 +29,8 @@ from study.cluster import Node, Resources, connected
 from study.plan import Needs, make_plan, read_data_flags, store_needs
 from trainables import (
     CODECS,
+    DATASETS,
+    Architecture,
     Codec,
     Dataset,
     Folder,
@@ -38,10 +40,12 @@ from trainables import (
     default_store,
     find_dataset,
     identity,
+    is_reference,
     predicted_bytes,
     read_items,
     recompressing,
     torch_devices,
+    try_out,
 )
 
 State = Literal["ok", "warning", "error"]
@@ -101,7 +105,7 @@ def without_secrets(text: str) -> str:
 
 
 def check(
-    space: Space | None,
+    target: Space | Architecture | None,
     *,
     data: Sequence[str],
     storage: Folder,
@@ -109,12 +113,24 @@ def check(
     resources: Resources,
     console: Console,
 ) -> Iterator[Finding]:
-    """Everything, the quick checks first. Raises ValueError for a data flag or a space that names what does not exist."""
-    _, paths = read_data_flags(data, space.data.values() if space else ())
+    """Everything, the quick checks first: of a space its data and one's own architectures in it, of an architecture itself.
+
+    Raises ValueError for a data flag or a space that names what does not exist.
+    """
+    space = target if isinstance(target, Space) else None
+    chosen, paths = read_data_flags(data, space.data.values() if space else ())
     needs: Mapping[str, Needs] = {name: frozenset() for name in paths}
+    tried: list[tuple[Architecture, Any, str]] = []
+    if isinstance(target, Architecture):
+        name = _data_of(target, chosen, paths)
+        needs = {name: frozenset(), **needs}
+        tried = [(target, target.hyper(), name)]
     if space is not None:
         planned = make_plan(space, data=data, storage=storage)
         needs = store_needs(planned)
+        own = {entry.cell.reference: entry for entry in planned.entries if is_reference(entry.cell.reference)}
+        for entry in own.values():
+            tried.append((entry.cell.architecture, entry.cell.architecture.hyper(**entry.trial.hyper), entry.cell.dataset))
     yield from codec_findings(CODECS.values())
     yield gpu_finding(wanted=space.gpus if space else 0.0, offered=None if resources.address else resources.gpus)
     with _ray(resources, space) as (finding, nodes):
@@ -136,6 +152,33 @@ def check(
             task = progress.add_task(name, total=items)
             found = list(data_findings(find_dataset(name), source, threads=threads, advance=lambda: progress.advance(task)))  # noqa: B023
         yield from found
+    for architecture, hyper, name in tried:
+        if name in sources:
+            yield from architecture_findings(architecture, hyper, sources[name])
+
+
+def _data_of(architecture: Architecture, chosen: Mapping[str, str], paths: Iterable[str]) -> str:
+    """The data set to try an architecture on: what a flag chose or placed for its task, else an embedded one."""
+    of_task = [name for name in (*paths, *DATASETS) if find_dataset(name).task == architecture.task]
+    ready = [name for name in of_task if name in paths or find_dataset(name).make]
+    if architecture.task not in chosen and not ready:
+        raise ValueError(f"{architecture.name}: no data for {architecture.task}; give --data {architecture.task}=NAME, NAME=PATH")
+    return chosen.get(architecture.task) or ready[0]
+
+
+def architecture_findings(architecture: Architecture, hyper: Any, source: Source) -> Iterator[Finding]:
+    """Whether an architecture does what every architecture must, on a few items."""
+    subject = f"architecture {architecture.name}"
+    try:
+        tried = list(try_out(architecture, hyper, source))
+    except Exception as trouble:  # of a stranger's code before any check ran
+        yield error(subject, f"cannot be tried on {source.name} ({_root(trouble)})")
+        return
+    for name, problem in tried:
+        if problem:
+            yield error(subject, f"{name}: {problem}")
+    if not any(problem for _, problem in tried):
+        yield ok(subject, f"{len(tried)} checks on a few items of {source.name}", checks=[name for name, _ in tried])
 
 
 def codec_findings(codecs: Iterable[Codec]) -> Iterator[Finding]:

@@ -144,13 +144,22 @@ def find_space(name: str) -> Space:
     return named(name, SPACES, Space, "search space")
 
 
-def read_data_flags(flags: Iterable[str], own: Iterable[str] = ()) -> tuple[dict[str, str], dict[str, Path]]:
+def find_target(name: str) -> Space | Architecture:
+    """A space, or somebody's own architecture. Raises ValueError in one line."""
+    found = named(name, SPACES, object, "search space")
+    if not isinstance(found, Space | Architecture):
+        raise ValueError(f"{name!r} is neither a search space nor an architecture but {type(found).__name__}")
+    return found
+
+
+def read_data_flags(flags: Sequence[str], own: Iterable[str] = ()) -> tuple[dict[str, str], dict[str, Path]]:
     """Flags `NAME=PATH` (where a data set lies) and `TASK=NAME` (which one a task takes) as (tasks' data sets, paths).
 
     `own` are the data sets that a space brings along, `package.module:NAME`; on the command line they go by their own names. Raises
     ValueError for a flag that is neither.
     """
-    known = {name: name for name in DATASETS} | {find_dataset(name).name: name for name in own}
+    given = [value for _, _, value in (flag.partition("=") for flag in flags) if is_reference(value) and "/" not in value]
+    known = {name: name for name in DATASETS} | {find_dataset(name).name: name for name in (*own, *given)}
     tasks = {find_dataset(name).task for name in known.values()}
     chosen: dict[str, str] = {}
     paths: dict[str, Path] = {}

@@ -7,7 +7,7 @@ import pytest
 
 from search_spaces import SPACES
 from trainables import ARCHITECTURES, DATASETS, Architecture, Dataset, Source
-from trainables.conformance import CHECKS, Bench, Check, problems
+from trainables.conformance import CHECKS, Bench, Check, try_out
 
 TRAINED = [architecture for architecture in ARCHITECTURES.values() if not architecture.streams]
 EMBEDDED = {
@@ -128,16 +128,16 @@ def unweighed(statistics: Sequence[Any], weights: Any) -> Any:
 def test_a_mistake_is_told_in_one_line(
     segnet: Architecture, hyper: Any, streets: Source, spoil: Callable[[Architecture], Architecture], complaint: str
 ) -> None:
-    found = [problem for _, problem in problems(spoil(segnet), hyper, streets) if problem]
+    found = [problem for _, problem in try_out(spoil(segnet), hyper, streets) if problem]
     assert any(complaint in problem for problem in found), found
     assert not any("\n" in problem for problem in found)
 
 
 def test_what_conforms_has_no_problem(segnet: Architecture, hyper: Any, streets: Source) -> None:
-    assert {problem for _, problem in problems(segnet, hyper, streets)} == {None}
+    assert {problem for _, problem in try_out(segnet, hyper, streets)} == {None}
 
 
 def test_a_data_set_of_too_few_items_is_refused_by_name(segnet: Architecture, hyper: Any, streets: Source) -> None:
     small = replace(streets, test=replace(streets.test, count=3))  # type: ignore[type-var]
     with pytest.raises(ValueError, match="street_scenes: test has fewer than 4 items"):
-        list(problems(segnet, hyper, small))
+        list(try_out(segnet, hyper, small))

@@ -35,12 +35,14 @@ from trainables.store import Store, default_store
 from trainables.trial import Job, Trial, TrialFolder
 
 if TYPE_CHECKING:
+    from trainables.conformance import try_out
     from trainables.evaluation import evaluate, fuse
     from trainables.recalibration import recalibrate
     from trainables.training import train
 
 _WITH_TORCH = {
     "train": "trainables.training",
+    "try_out": "trainables.conformance",
     "evaluate": "trainables.evaluation",
     "fuse": "trainables.evaluation",
     "recalibrate": "trainables.recalibration",
@@ -109,6 +111,7 @@ __all__ = [
     "recompressing",
     "torch_devices",
     "train",
+    "try_out",
 ]
 
 

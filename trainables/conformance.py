@@ -328,7 +328,7 @@ CHECKS: tuple[Check, ...] = (
 )
 
 
-def problems(architecture: Architecture, hyper: Any, source: Source) -> Iterator[tuple[str, str | None]]:
+def try_out(architecture: Architecture, hyper: Any, source: Source) -> Iterator[tuple[str, str | None]]:
     """Each check by name, with what is wrong in one line, or None; errors of the architecture's own are told, not raised."""
     bench = Bench.of(architecture, hyper, source)
     for check in CHECKS:

@@ -1,4 +1,4 @@
-"""How networks come to be. To add a recipe, append it to what `recipes` returns.
+"""How networks come to be. To add a recipe, append it to what `recipes` returns; a schedule makes one of itself.
 
 The planner reads a recipe's parents, baseline and control and knows none by name.
 """
@@ -6,7 +6,7 @@ The planner reads a recipe's parents, baseline and control and knows none by nam
 from dataclasses import replace
 
 from trainables.contracts import Architecture, Codec, Recipe
-from trainables.schedules import Clean, Constant, Uniform
+from trainables.schedules import Clean, schedules
 
 BASELINE = Recipe(name="baseline", schedule=Clean())
 CONTINUED = Recipe(name="continued", parents=("baseline",), schedule=Clean())
@@ -16,9 +16,8 @@ def recipes(codec: Codec | None) -> tuple[Recipe, ...]:
     """The recipes that a codec makes possible, or without one those that see only clean imagery."""
     if codec is None:
         return (BASELINE, CONTINUED)
-    schedules = {f"constant-{level}": Constant(at=level) for level in codec.levels} | {"uniform": Uniform(ladder=codec.levels)}
     started = Recipe(name="", parents=(BASELINE.name,), baseline=BASELINE.name, control=CONTINUED.name, codec=codec.name)
-    retrained = [replace(started, name=name, schedule=schedule) for name, schedule in schedules.items()]
+    retrained = [replace(started, name=name, schedule=schedule) for name, schedule in schedules(codec.levels).items()]
     # Nothing is trained for longer here, so the baseline itself is the control.
     recalibrated = [
         replace(started, name=f"recalibrated-{level}", control=BASELINE.name, recalibrated_at=level) for level in codec.levels

@@ -1,11 +1,15 @@
 """Which level each training sample gets, and when.
 
-To add a schedule, write a frozen dataclass here and append a recipe with it to `recipes`; the conformance tests take it in.
+To add a schedule, write a frozen dataclass here and append it to what `schedules` returns; a recipe is made of it, and the
+conformance tests take it in.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+
+from trainables.contracts import Schedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,3 +56,9 @@ class Uniform:
     def level(self, progress: float, rng: np.random.Generator) -> int | None:  # noqa: ARG002
         """A draw that does not depend on progress."""
         return self.levels[int(rng.integers(len(self.levels)))]
+
+
+def schedules(ladder: tuple[int, ...]) -> Mapping[str, Schedule]:
+    """The schedules with compression, by the names of their recipes, over a codec's levels, mildest first."""
+    constant = {f"constant-{level}": Constant(at=level) for level in ladder}
+    return {**constant, "uniform": Uniform(ladder=ladder)}
