@@ -33,11 +33,12 @@ lint: setup ## formatting, style and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-wheel: setup ## build the wheel, install it in an empty environment, run it there
+wheel: setup ## build the wheel, install it in an empty environment, run it and the examples there
 	rm -rf dist && $(UV) build --quiet --wheel --out-dir dist
 	scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && $(UV) venv --quiet "$$scratch/env" && \
 	VIRTUAL_ENV="$$scratch/env" $(BIN)/uv $(INSTALL) dist/*.whl && \
-	cd "$$scratch" && env/bin/study list && env/bin/python -m analysis.paper > /dev/null
+	(cd "$$scratch" && env/bin/study list && env/bin/python -m analysis.paper > /dev/null) && \
+	STUDY_ENVIRONMENT="$$scratch/env" $(BIN)/pytest -m wheel
 
 lock: setup ## solve the dependencies anew
 	$(UV) pip compile pyproject.toml --group dev --universal --upgrade --quiet --no-header --no-annotate --output-file requirements.lock

@@ -24,12 +24,13 @@ from trainables.contracts import (
     Source,
     Split,
 )
-from trainables.files import MissingFilesError
+from trainables.files import MissingFilesError, fingerprint, read_rgb
 from trainables.initial import digest_of, examine, file_of
 from trainables.inspection import Reading, predicted_bytes, read_items, recompressing, torch_devices
 from trainables.lookup import is_reference, launched_from, named
 from trainables.recipes import recipes, recipes_of
 from trainables.runtime import Runtime
+from trainables.splitting import by_blocks, by_hash
 from trainables.storage import Folder
 from trainables.store import Store, default_store
 from trainables.trial import Job, Trial, TrialFolder
@@ -90,6 +91,8 @@ __all__ = [
     "Store",
     "Trial",
     "TrialFolder",
+    "by_blocks",
+    "by_hash",
     "default_store",
     "digest_of",
     "evaluate",
@@ -97,6 +100,7 @@ __all__ = [
     "file_of",
     "find_architecture",
     "find_dataset",
+    "fingerprint",
     "fuse",
     "identity",
     "identity_of",
@@ -105,6 +109,7 @@ __all__ = [
     "named",
     "predicted_bytes",
     "read_items",
+    "read_rgb",
     "recalibrate",
     "recipes",
     "recipes_of",
