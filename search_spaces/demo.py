@@ -30,10 +30,23 @@ DEPTH_GAN: Hyper = {
 }
 """A U-Net of five levels at the scenes' own size; its discriminator is as narrow."""
 
+FASTER_RCNN: Hyper = {
+    "batch_size": 4,
+    "optimiser": "adamw",
+    "lr": 2e-3,
+    "lr_schedule": "one_cycle",
+    "clip": 5.0,
+    "backbone": "small",
+    "frozen_batch_norm": False,
+    "min_size": 96,
+    "max_size": 128,
+}
+"""Seven convolutions in place of ResNet50, on the scenes in their own size."""
+
 DEMO = Space(
     name="demo",
     summary="embedded data, reduced networks, minutes on two cores",
-    data={"segmentation": "street_scenes", "depth": "street_depth"},
+    data={"segmentation": "street_scenes", "detection": "street_objects", "depth": "street_depth"},
     cells=(
         "*/clean/*",
         "*/jpeg/constant-15",
@@ -45,5 +58,6 @@ DEMO = Space(
     budgets={
         **{name: Budget(initial="none", epochs=8, hyper=SEGNET) for name in ("segnet", "segnet_bilinear")},
         "depth_gan": Budget(initial="none", epochs=8, hyper=DEPTH_GAN),
+        "faster_rcnn": Budget(initial="none", epochs=10, hyper=FASTER_RCNN),
     },
 )

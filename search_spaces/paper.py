@@ -8,7 +8,7 @@ from search_spaces.space import Budget, Space
 PAPER = Space(
     name="paper",
     summary="the paper's networks, budgets and ladders; GPUs",
-    data={"segmentation": "cityscapes", "depth": "synthia"},
+    data={"segmentation": "cityscapes", "detection": "voc2007", "depth": "synthia"},
     cells=("*/clean/*", "*/jpeg/constant-*", "*/jpeg/uniform", "*/jpeg/recalibrated-*"),
     budgets={
         **{
@@ -23,6 +23,13 @@ PAPER = Space(
         },
         "depth_gan": Budget(
             initial="none", epochs=10, hyper={"batch_size": 10, "lr": 1e-4}, precision="bfloat16", channels_last=True
+        ),
+        "faster_rcnn": Budget(
+            initial="imagenet",
+            iterations=60_000,
+            hyper={"batch_size": 2, "optimiser": "sgd", "lr": 0.001, "momentum": 0.9, "weight_decay": 0.0005},
+            precision="bfloat16",
+            channels_last=True,
         ),
     },
     seeds=3,

@@ -1,7 +1,7 @@
 import copy
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -327,3 +327,18 @@ def test_weights_of_another_shape_are_refused_in_one_line(segnet: Architecture, 
     with pytest.raises(ValueError, match=r"^the weights do not fit segnet: .*encoder\.0") as refused:
         list(evaluate(segnet, hyper, weights, data=streets, conditions=[Condition()]))
     assert "\n" not in str(refused.value)
+
+
+def test_an_architecture_that_calibrates_is_scored_by_what_it_made_of_clean_validation(
+    segnet: Architecture, hyper: Any, streets: Source
+) -> None:
+    def calibrate(statistics: Sequence[Any]) -> Any:
+        pixels = sum(int(confusion.sum()) for confusion in statistics)
+        return lambda _statistics, weights: {"pixels": np.full(len(weights), pixels)}
+
+    weights = segnet.learner(hyper, streets, 1, "cpu").network.state_dict()
+    calibrated = replace(segnet, calibrate=calibrate)
+    scores = list(evaluate(calibrated, hyper, weights, data=streets, conditions=EVERY[-2:]))
+    known = sum(int((streets.val.target(index) != 255).sum()) for index in range(4))
+    assert [score.metrics for score in scores] == [{"pixels": known}] * 2
+    assert [score.replicates["pixels"].tolist() for score in scores] == [[known] * REPLICATES] * 2

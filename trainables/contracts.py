@@ -26,6 +26,9 @@ Precision = Literal["float32", "bfloat16"]
 Mode = Literal["max", "min"]
 """Whether more or less of a metric is better."""
 
+Scoring = Callable[[Sequence[Any], npt.NDArray[np.int64]], Mapping[str, npt.NDArray[np.float64]]]
+"""(statistics of N items, weights (R, N) that say how often each item counts) to (R,) values of every metric."""
+
 
 class Size(NamedTuple):
     """Bytes after coding."""
@@ -230,8 +233,8 @@ class Architecture:
     """(hyper, source, optimisation steps in all, device) to a learner with freshly initialised weights."""
     statistics: Callable[[Sequence[Any], Any, Source], Sequence[Any]]
     """(predictions, batch, source) to what scoring needs of each item: a confusion matrix, matches, errors."""
-    score: Callable[[Sequence[Any], npt.NDArray[np.int64]], Mapping[str, npt.NDArray[np.float64]]]
-    """(statistics of N items, weights (R, N) that say how often each item counts) to (R,) values of every metric."""
+    score: Scoring
+    """From statistics to metrics, plain and on resamples alike."""
     picture: Callable[[Frames, Any], npt.NDArray[np.uint8]]
     """(frames after the codec, prediction) to an RGB picture of what the network made of them."""
     window: Callable[[int, Any, np.random.Generator | None], Sequence[int]] | None = None
@@ -246,6 +249,9 @@ class Architecture:
     initial: Mapping[str, Callable[["nn.Module"], None]] = field(default_factory=dict)
     """Published initial weights by name: functions that load them into a fresh network, and raise ValueError where they cannot be
     had. `none` (random) and a file of the network's own weights are there without being named."""
+    calibrate: Callable[[Sequence[Any]], Scoring] | None = None
+    """(statistics of clean validation) to what scores test in place of `score`, where metrics have a setting that is chosen there
+    and then holds under all conditions, as a detector's threshold does. None: there is nothing to choose."""
     codec: str = "jpeg"
     """What its imagery is compressed by where nothing else is said. Other codecs of its kind, for stills or clips, apply too."""
 

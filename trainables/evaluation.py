@@ -5,7 +5,7 @@ A metric is added in a task's room: its `statistics` say what each item contribu
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -46,11 +46,15 @@ def evaluate(
 ) -> Iterator[Score]:
     """Score weights on the test split under each condition, yielding after each.
 
-    Raises ValueError for a codec that is not in `CODECS`, a level that it does not have, or weights that do not fit the network.
+    An architecture that calibrates its scoring is first measured on clean validation. Raises ValueError for a codec that is not in
+    `CODECS`, a level that it does not have, or weights that do not fit the network.
     """
     learner = architecture.learner(hyper, data, 1, runtime.device)
     load(architecture, learner.network, weights)
     prepare(learner, numerics)
+    if architecture.calibrate is not None:
+        clean = measure(architecture, hyper, learner, data, "val", Condition(), numerics, runtime)
+        architecture = replace(architecture, score=architecture.calibrate(clean.statistics))
     counts = resamples(data.fingerprint, data.test.groups)
     for condition in conditions:
         measured = measure(architecture, hyper, learner, data, "test", condition, numerics, runtime, pictures=PICTURES)

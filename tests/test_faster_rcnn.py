@@ -1,0 +1,355 @@
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+from torchvision.models import resnet50
+from torchvision.models.detection import FasterRCNN, FasterRCNN_ResNet50_FPN_Weights
+from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+from torchvision.ops import FrozenBatchNorm2d
+
+from search_spaces import SPACES
+from trainables import ARCHITECTURES, CODECS, DATASETS, Condition, Recipe, Source, evaluate, recalibrate, recipes, train
+from trainables.detection.boxes import Truth
+from trainables.detection.faster_rcnn import DetectionLearner, take_backbone, take_detector
+
+FASTER_RCNN = ARCHITECTURES["faster_rcnn"]
+REDUCED = SPACES["demo"].budgets["faster_rcnn"].hyper
+BASELINE = recipes(None)[0]
+CATEGORIES = tuple(FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"])
+EIGHTY = tuple(name for name in CATEGORIES[1:] if name != "N/A")
+LOSSES = {"loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg"}
+
+
+class Classes:
+    """All of a source that a network asks for."""
+
+    def __init__(self, *names: str) -> None:
+        self.classes = names
+
+
+def learner(classes: Sequence[str] = ("a", "b", "c"), *, device: str = "cpu", **changes: Any) -> Any:
+    torch.manual_seed(0)
+    with torch.device(device):
+        return FASTER_RCNN.learner(FASTER_RCNN.hyper(**changes), Classes(*classes), 4, device)  # type: ignore[arg-type]
+
+
+def without_memory(classes: int = 3, **changes: Any) -> Any:
+    """The published network, to be counted."""
+    return learner([str(number) for number in range(classes)], device="meta", **changes).network
+
+
+def reduced(**changes: Any) -> Any:
+    return learner(**{**REDUCED, **changes})
+
+
+def truth(*boxes: Sequence[float], difficult: Sequence[int] = (), crowd: Sequence[int] = ()) -> Truth:
+    corners = np.array(boxes, np.float32).reshape(-1, 4)
+    places = np.arange(len(corners))
+    return Truth(
+        boxes=corners,
+        labels=places % 3,
+        areas=np.ones(len(corners), np.float32),
+        difficult=np.isin(places, difficult),
+        crowd=np.isin(places, crowd),
+    )
+
+
+def batch_of(*truths: Truth, size: tuple[int, int] = (96, 128)) -> Any:
+    rng = np.random.default_rng(0)
+    frames = [rng.integers(0, 256, (1, *size, 3), np.uint8) for _ in truths]
+    pairs = zip(frames, truths, strict=True)
+    return FASTER_RCNN.collate([FASTER_RCNN.example(each, target, FASTER_RCNN.hyper(), None) for each, target in pairs])
+
+
+def predicted(one: Any, batch: Any) -> Any:
+    one.network.eval()
+    with torch.inference_mode():
+        return one.predict(batch)
+
+
+# The network
+
+
+def test_the_published_network_has_the_41_million_parameters_that_torchvision_states() -> None:
+    counts = {number: sum(each.numel() for each in without_memory(number).parameters()) for number in (90, 20)}
+    assert counts[90] == FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta["num_params"] == 41_755_286
+    # a class and its four corners each weigh 1024 features and a bias
+    assert counts[20] == counts[90] - 70 * 5 * 1025 == 41_396_536
+
+
+def test_the_first_two_stages_of_the_published_network_and_its_batch_norms_are_frozen() -> None:
+    network = without_memory()
+    frozen = {name.split(".")[2] for name, each in network.named_parameters() if not each.requires_grad}
+    assert frozen == {"conv1", "layer1"}
+    assert not any(isinstance(each, nn.BatchNorm2d) for each in network.modules())
+
+
+def test_every_layer_and_batch_norm_of_the_published_network_can_be_trained() -> None:
+    network = without_memory(trainable_layers=5, frozen_batch_norm=False)
+    assert all(each.requires_grad for each in network.parameters())
+    assert not any(isinstance(each, FrozenBatchNorm2d) for each in network.modules())
+
+
+def test_the_reduced_network_has_seven_convolutions_of_stride_eight_and_under_half_a_million_parameters() -> None:
+    network = reduced().network
+    assert sum(isinstance(each, nn.Conv2d) for each in network.backbone.modules()) == 7
+    with torch.inference_mode():
+        assert network.backbone(torch.zeros(2, 3, 96, 128)).shape == (2, 64, 12, 16)
+    assert sum(each.numel() for each in network.parameters()) < 5e5
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"backbone": "huge"}, "unknown backbone 'huge': known are resnet50_fpn, small"),
+        ({"trainable_layers": 6}, "trainable_layers 6"),
+    ],
+)
+def test_a_network_that_does_not_exist_is_refused(changes: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        learner(**changes)
+
+
+# Training
+
+
+def test_a_step_gives_the_losses_of_proposals_and_of_boxes() -> None:
+    assert set(reduced().update(batch_of(truth((10, 10, 40, 50)), truth((5, 5, 60, 80))))) == LOSSES
+
+
+def test_images_without_objects_are_trained_on() -> None:
+    one = reduced()
+    for batch in (batch_of(truth(), truth()), batch_of(truth(), truth((10, 10, 40, 50)))):
+        assert all(torch.isfinite(loss) for loss in one.update(batch).values())
+
+
+def test_images_of_different_sizes_are_a_batch() -> None:
+    one, parts = reduced(), [batch_of(truth((1, 1, 30, 30)), size=size) for size in ((96, 128), (60, 50))]
+    batch = {name: [*parts[0][name], *parts[1][name]] for name in parts[0]}
+    assert all(torch.isfinite(loss) for loss in one.update(batch).values())
+    assert len(predicted(one, batch)) == 2
+
+
+def test_difficult_objects_and_crowds_are_not_trained_on() -> None:
+    one, seen = reduced(), list[Any]()
+    one.network.register_forward_pre_hook(lambda _module, inputs: seen.extend(inputs[1]))
+    one.update(batch_of(truth((10, 10, 40, 50), (1, 1, 9, 9), (2, 2, 20, 20), difficult=[0], crowd=[2]), truth()))
+    assert [each["boxes"].tolist() for each in seen] == [[[1, 1, 9, 9]], []]
+    assert [each["labels"].tolist() for each in seen] == [[2], []]  # torchvision's 0 is the background
+
+
+@pytest.mark.parametrize(("clip", "most"), [(1e-3, 1e-3), (0.0, float("inf"))])
+def test_the_gradient_is_cut_to_a_norm(clip: float, most: float) -> None:
+    one = reduced(optimiser="sgd", lr=1.0, lr_schedule="constant", momentum=0.0, weight_decay=0.0, clip=clip)
+    before = [each.detach().clone() for each in one.network.parameters()]
+    one.update(batch_of(truth((10, 10, 40, 50)), truth((5, 5, 60, 80))))
+    steps = [(each - start).norm() for each, start in zip(one.network.parameters(), before, strict=True)]
+    assert 0.9 * min(most, 1) < torch.stack(steps).norm().item() <= 1.01 * most
+
+
+def test_a_mirrored_example_has_its_boxes_where_their_pixels_went() -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (1, 20, 31, 3), np.uint8)
+    target, found = truth((2, 3, 9, 15), (0, 0, 31, 20)), []
+    for seed in range(8):
+        example = FASTER_RCNN.example(frames, target, FASTER_RCNN.hyper(), np.random.default_rng(seed))
+        (x0, y0, x1, y1), whole = example["truth"]["boxes"].astype(int)
+        crop = example["image"][:, y0:y1, x0:x1].transpose(1, 2, 0)
+        found.append(np.array_equal(crop, frames[0, 3:15, 2:9]))
+        assert found[-1] or np.array_equal(crop, frames[0, 3:15, 2:9][:, ::-1])
+        assert whole.tolist() == [0, 0, 31, 20]
+    assert set(found) == {True, False}
+    assert target["boxes"][0].tolist() == [2, 3, 9, 15]
+
+
+def test_nothing_is_mirrored_in_evaluation_or_where_it_is_not_wanted() -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (1, 20, 31, 3), np.uint8)
+    for hyper, rng in ((FASTER_RCNN.hyper(), None), (FASTER_RCNN.hyper(flip=False), np.random.default_rng(0))):
+        for _ in range(8):
+            example = FASTER_RCNN.example(frames, truth((2, 3, 9, 15)), hyper, rng)
+            assert np.array_equal(example["image"].transpose(1, 2, 0), frames[0])
+
+
+# Predictions
+
+
+def test_a_detection_is_of_a_class_of_the_source_and_within_the_image() -> None:
+    batch = batch_of(truth(), truth(), size=(50, 70))
+    for found in predicted(reduced(), batch):
+        assert {name: (each.dtype, each.ndim) for name, each in found.items()} == {
+            "boxes": (np.dtype(np.float32), 2),
+            "scores": (np.dtype(np.float32), 1),
+            "labels": (np.dtype(np.int64), 1),
+        }
+        assert len(found["labels"]) > 0
+        assert set(found["labels"].tolist()) <= {0, 1, 2}
+        assert (found["boxes"] >= 0).all()
+        assert (found["boxes"] <= np.array([70, 50, 70, 50]) + 1e-3).all()
+
+
+def test_predictions_do_not_hang_on_the_random_stream() -> None:
+    one, batch = reduced(), batch_of(truth(), truth())
+    found = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        found.append([{name: part.tolist() for name, part in each.items()} for each in predicted(one, batch)])
+    assert found[0] == found[1]
+
+
+def test_mixed_precision_gives_boxes_of_full_precision() -> None:
+    one, batch = reduced(), batch_of(truth((10, 10, 40, 50)), truth())
+    with torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=False):
+        assert all(torch.isfinite(loss) for loss in one.update(batch).values())
+        found = predicted(one, batch)
+    for each in found:
+        boxes = torch.from_numpy(each["boxes"])
+        assert (boxes.dtype, each["scores"].dtype) == (torch.float32, np.dtype(np.float32))
+        assert (boxes != boxes.bfloat16().float()).any()
+
+
+def test_a_picture_shows_sure_detections_in_the_colours_of_their_classes() -> None:
+    frames = np.zeros((1, 20, 30, 3), np.uint8)
+    boxes = np.array([[2, 2, 12, 12], [14, 3, 29.9, 18], [0, 0, 0.5, 0.5]], np.float32)
+    prediction = {"boxes": boxes, "scores": np.array([0.9, 0.8, 0.3], np.float32), "labels": np.array([0, 1, 2])}
+    picture = FASTER_RCNN.picture(frames, prediction)
+    assert picture.shape == (20, 30, 3)
+    assert not picture[0, 0].any()
+    assert picture[2, 2].any()
+    assert picture[11, 11].any()
+    assert not picture[12, 12].any()
+    assert picture[3, 14].tolist() != picture[2, 2].tolist()
+    assert not frames.any()
+
+
+# Initial weights
+
+
+@pytest.mark.parametrize("initial", ["imagenet", "coco"])
+def test_published_weights_are_refused_for_a_reduced_network(initial: str) -> None:
+    with pytest.raises(ValueError, match="fit backbone resnet50_fpn alone"):
+        FASTER_RCNN.initial[initial](reduced().network)
+
+
+@pytest.mark.parametrize(
+    ("initial", "file"), [("imagenet", "resnet50-0676ba61.pth"), ("coco", "fasterrcnn_resnet50_fpn_coco-258fb6c6.pth")]
+)
+def test_published_weights_that_cannot_be_read_are_told_with_their_place(
+    initial: str, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    path = tmp_path / "hub" / "checkpoints" / file
+    path.parent.mkdir(parents=True)
+    path.write_text("no weights")
+    with pytest.raises(ValueError, match=f"{path} is damaged.*`none`"):
+        FASTER_RCNN.initial[initial](without_memory())
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_the_backbone_takes_the_weights_of_a_classifier(frozen: bool) -> None:
+    network, classifier = learner(frozen_batch_norm=frozen).network, resnet50(weights=None)
+    take_backbone(network, classifier.state_dict())
+    ours, theirs = network.backbone.body.state_dict(), classifier.state_dict()
+    assert len(ours) > 250
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+
+
+@pytest.fixture(scope="module")
+def detector() -> FasterRCNN:
+    """A network as torchvision publishes it: 91 classes, frozen batch norms that add nothing to the variance."""
+    torch.manual_seed(1)
+    network = FasterRCNN(resnet_fpn_backbone(backbone_name="resnet50", weights=None, norm_layer=FrozenBatchNorm2d), 91)
+    for module in network.modules():
+        if isinstance(module, FrozenBatchNorm2d):
+            module.eps = 0.0
+            module.running_var.uniform_(1e-6, 0.5)
+    return network
+
+
+def test_a_detector_computes_what_the_one_did_whose_weights_it_took(detector: FasterRCNN) -> None:
+    images = torch.rand(1, 3, 64, 64)
+    for frozen in (True, False):
+        ours = learner(EIGHTY, frozen_batch_norm=frozen).network
+        take_detector(ours, detector.state_dict(), CATEGORIES)
+        with torch.inference_mode():
+            expected, found = (network.eval().backbone(images) for network in (detector, ours))
+        assert all(torch.allclose(expected[level], found[level], rtol=1e-3, atol=1e-3) for level in expected)
+
+
+def test_the_class_layers_of_a_detector_are_taken_where_the_classes_are_its_own(detector: FasterRCNN) -> None:
+    ours = learner(EIGHTY).network
+    take_detector(ours, detector.state_dict(), CATEGORIES)
+    one, other = ours.roi_heads.box_predictor, detector.roi_heads.box_predictor
+    for label, name in enumerate(EIGHTY, start=1):
+        place = CATEGORIES.index(name)
+        assert torch.equal(one.cls_score.weight[label], other.cls_score.weight[place])
+        assert torch.equal(one.bbox_pred.weight[4 * label : 4 * label + 4], other.bbox_pred.weight[4 * place : 4 * place + 4])
+        assert torch.equal(one.bbox_pred.bias[4 * label : 4 * label + 4], other.bbox_pred.bias[4 * place : 4 * place + 4])
+    assert torch.equal(one.cls_score.bias[0], other.cls_score.bias[0])
+
+
+@pytest.mark.parametrize("classes", [("person", "car"), EIGHTY[::-1]])
+def test_the_class_layers_of_a_detector_stay_random_where_the_classes_are_others(
+    classes: tuple[str, ...], detector: FasterRCNN
+) -> None:
+    ours = learner(classes).network
+    before = {name: value.clone() for name, value in ours.roi_heads.box_predictor.state_dict().items()}
+    take_detector(ours, detector.state_dict(), CATEGORIES)
+    assert all(torch.equal(value, before[name]) for name, value in ours.roi_heads.box_predictor.state_dict().items())
+    assert torch.equal(ours.roi_heads.box_head.fc6.weight, detector.roi_heads.box_head.fc6.weight)
+
+
+# Whole
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Source:
+    """Squares on noise, and one image without, in VOC's layout."""
+    rng = np.random.default_rng(0)
+    for folder in ("JPEGImages", "Annotations", "ImageSets/Main"):
+        (tmp_path / folder).mkdir(parents=True)
+    for part, names in (("train", "abc"), ("val", "d"), ("test", "e")):
+        (tmp_path / "ImageSets" / "Main" / f"{part}.txt").write_text("\n".join(names))
+        for number, name in enumerate(names):
+            pixels = rng.integers(0, 100, (90 + 10 * number, 120, 3), np.uint8)
+            pixels[10:50, 10:50] = 255
+            Image.fromarray(pixels).save(tmp_path / "JPEGImages" / f"{name}.jpg")
+            box = "<bndbox><xmin>11</xmin><ymin>11</ymin><xmax>50</xmax><ymax>50</ymax></bndbox>"
+            objects = f"<object><name>square</name>{box}</object>" if name != "a" else ""
+            (tmp_path / "Annotations" / f"{name}.xml").write_text(f"<annotation>{objects}</annotation>")
+    return DATASETS["voc"].source(tmp_path)
+
+
+def test_the_published_network_is_trained_and_scored_on_a_tree_in_vocs_layout(tree: Source) -> None:
+    hyper = FASTER_RCNN.hyper(min_size=64, max_size=96, trainable_layers=1)
+    (epoch,) = train(FASTER_RCNN, BASELINE, hyper, data=tree, epochs=1, seed=0)
+    assert set(epoch.losses) == LOSSES
+    (score,) = evaluate(FASTER_RCNN, hyper, epoch.weights, data=tree, conditions=[Condition(codec="jpeg", level=10)])
+    assert set(score.metrics) == set(FASTER_RCNN.metrics)
+    assert all(np.isfinite(values).all() for values in score.replicates.values())
+
+
+def test_a_network_of_frozen_batch_norms_cannot_be_recalibrated(tree: Source) -> None:
+    hyper = FASTER_RCNN.hyper(**{**REDUCED, "batch_size": 1, "frozen_batch_norm": True})
+    weights = FASTER_RCNN.learner(hyper, tree, 1, "cpu").network.state_dict()
+    recipe = Recipe(name="recalibrated-5", recalibrated_at=5, codec=CODECS["jpeg"].name)
+    with pytest.raises(ValueError, match="faster_rcnn has no batch norm"):
+        recalibrate(FASTER_RCNN, recipe, hyper, weights, data=tree)
+
+
+@pytest.mark.slow
+def test_the_reduced_network_learns_a_few_scenes_by_heart() -> None:
+    source, hyper = DATASETS["street_objects"].source(None), FASTER_RCNN.hyper(**REDUCED)
+    torch.manual_seed(0)
+    one = FASTER_RCNN.learner(hyper, source, 150, "cpu")
+    assert isinstance(one, DetectionLearner)
+    examples = [FASTER_RCNN.example(source.train.frames(index), source.train.target(index), hyper, None) for index in range(4)]
+    batch = FASTER_RCNN.collate(examples)
+    one.network.train()
+    for _ in range(150):
+        one.update(batch)
+    known = FASTER_RCNN.statistics(predicted(one, batch), batch, source)
+    assert FASTER_RCNN.score(known, np.ones((1, 4), np.int64))["ap50"][0] > 0.8
