@@ -28,7 +28,7 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.tracking import MlflowClient
 
 from study.plan import Entry, Plan
-from trainables import CODECS, Condition, Folder, TrialFolder, identity_of
+from trainables import CODECS, Condition, Folder, TrialFolder, find_dataset, identity_of
 
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 BATCH = 900
@@ -139,7 +139,7 @@ def _params(entry: Entry) -> dict[str, Any]:
         "task": architecture.task,
         "codec": trial.codec or "",
         "recipe": trial.recipe,
-        "dataset": trial.dataset,
+        "dataset": find_dataset(trial.dataset).name,
         "seed": trial.seed,
         "epochs": trial.epochs,
         "initial": trial.initial,
@@ -159,6 +159,7 @@ def _tags(entry: Entry) -> dict[str, str]:
         "modes": json.dumps(dict(architecture.metrics)),
         "ladder": json.dumps({codec: CODECS[codec].levels for codec in codecs}),
         "training_levels": json.dumps(recipe.seen),
+        "recalibrated": json.dumps(recipe.recalibrated),
         "codec_identity": json.dumps({str(condition): identity_of(condition) for condition in entry.conditions}),
         "data_fingerprint": trial.fingerprint,
         "parents": json.dumps(trial.parents),

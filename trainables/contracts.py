@@ -208,6 +208,11 @@ class Recipe:
         """Every level of the training imagery that its network, or those it fuses, have seen."""
         return self.fused.seen if self.fused else self.levels
 
+    @property
+    def recalibrated(self) -> bool:
+        """Whether only batch-norm statistics were estimated anew, in its network or in those it fuses."""
+        return self.fused.recalibrated if self.fused else self.recalibrated_at is not None
+
 
 def stack(examples: Sequence[Any]) -> Any:
     """Collate by torch's default: arrays and tensors of equal shape are stacked, dictionaries key by key."""
