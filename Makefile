@@ -1,4 +1,4 @@
-.PHONY: help setup demo test test-faults lint wheel lock
+.PHONY: help setup demo notebook test test-faults lint wheel lock
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
@@ -20,6 +20,9 @@ setup: .venv/current ## make .venv with everything in it (TORCH=cpu: uv's proces
 demo: setup ## the main job on embedded data: train, retrain, recover; under 5 minutes on two cores
 	$(BIN)/study run demo 'segnet/*'
 	$(BIN)/study report demo
+
+notebook: setup ## execute analysis/recovery.ipynb in place, on what the demo's report exported to runs/
+	$(BIN)/python -m tests.notebook
 
 test: lint ## everything that continuous integration checks
 	$(BIN)/pytest

@@ -29,6 +29,26 @@ from analysis.results import Results, newest_setups
 Scores = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 """Values (S,) and replicates (S, R) of one network's seeds under one condition."""
 CLEAN = ("", 0)
+NETWORKS = {"B": "baseline", "C": "continued", "R": "retrained"}
+CONTRASTS = ("total", "longer_training", "compression", "clean_cost")
+RATIOS = ("attributable_gap_closed", "gap_closed")
+REFERENCES = ("clean", "mildest")
+COLUMNS = (
+    *("cell", "architecture", "task", "codec", "recipe", "dataset", "metric", "primary", "mode", "condition", "level"),
+    *("bits_per_pixel", "seen", "matched", "epochs", "seeds"),
+    *(f"{name}{of}" for name in NETWORKS.values() for of in ("", "_sd")),
+    *(f"{name}{of}" for name in CONTRASTS for of in ("", "_low", "_high", "_sd")),
+    *("interval", "p", "share_of_score"),
+    *(f"{name}_{ref}{of}" for ref in REFERENCES for name in RATIOS for of in ("", "_low", "_high", "_too_small")),
+    "p_holm",
+)
+"""Of the table that `recovery` returns."""
+BESIDE = (
+    *("table", "metric", "level", "architecture", "dataset", "paper_baseline", "paper_retrained"),
+    *("baseline", "continued", "retrained", "retrained_at_this_level"),
+)
+"""Of the table that `beside_paper` returns."""
+FLAGS = ("primary", "seen", "matched", *(f"{name}_{ref}_too_small" for ref in REFERENCES for name in RATIOS))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +144,8 @@ class Study:
 def recovery(study: Study) -> pd.DataFrame:
     """One row a retrained cell, condition and metric: B, C and R, points, both ratios at both references, clean cost.
 
+    Without any cell whose baseline and control are finished the table has no row, and all its columns.
+
     Points and scores are in the metric's own unit, ratios are fractions; NaN where the gap is too small for a ratio, which the
     columns `..._too_small` say. Intervals are 95 %, of the kind in `interval`. `p_holm` is given for the family: the primary
     metric of each task over all cells and coded conditions.
@@ -135,9 +157,7 @@ def recovery(study: Study) -> pd.DataFrame:
                 row = _row(study, cell, metric, condition)
                 if row is not None:
                     rows.append(row)
-    if not rows:
-        raise ValueError(f"study {study.results.study!r} has no retrained cell whose baseline and control are finished")
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(FLAGS, bool))
     table["p_holm"] = np.nan
     family = table["primary"] & (table["level"] != 0)
     for _, members in table[family].groupby("task"):
@@ -172,7 +192,7 @@ def _row(study: Study, cell: Retrained, metric: str, condition: tuple[str, int])
         "epochs": cell.epochs,
         "seeds": len(cell.seeds),
     }
-    for name, label in (("B", "baseline"), ("C", "continued"), ("R", "retrained")):
+    for name, label in NETWORKS.items():
         values = scores[name][0]
         row[label] = values.mean()
         row[f"{label}_sd"] = values.std(ddof=1) if len(values) > 1 else math.nan
@@ -194,7 +214,7 @@ def _row(study: Study, cell: Retrained, metric: str, condition: tuple[str, int])
         row["interval"] = bounds.kind
     row["p"] = p_value(*contrasts["compression"])
     row["share_of_score"] = float(share_of_score(r.mean(), b.mean(), mode))
-    for reference in ("clean", "mildest"):
+    for reference in REFERENCES:
         (b_ref, b_ref_rep), (c_ref, c_ref_rep) = scores[f"B_{reference}"], scores[f"C_{reference}"]
         terms = {
             "attributable_gap_closed": (
@@ -212,18 +232,59 @@ def _row(study: Study, cell: Retrained, metric: str, condition: tuple[str, int])
 
 
 def matrix(study: Study) -> pd.DataFrame:
-    """The train x test matrix, long: every finished cell's score under every condition, by metric, with its spread over seeds."""
-    keys = ["cell", "architecture", "task", "recipe", "dataset"]
-    merged = study.results.scores.merge(
-        study.trials[[*keys, "seed", "metric"]].rename(columns={"metric": "primary"}), left_on="trial", right_index=True
+    """The train x test matrix, long: every finished cell's score under every condition, by metric, with its spread over seeds.
+
+    `role` is baseline, continued or retrained, `trained_on` the codec of training (empty for clean) and `trained_at` its one level
+    (0 where there were several, or none); `codec` and `level` are the test's, and `matched` where they are the training's.
+    """
+    trials = study.trials
+    alone = [levels[0] if len(levels) == 1 else None for levels in trials["training_levels"]]
+    described = trials[["cell", "architecture", "task", "recipe", "dataset", "seed", "epochs"]].assign(
+        role=[_role(bool(parents), codec) for parents, codec in zip(trials["parents"], trials["codec"], strict=True)],
+        trained_on=trials["codec"],
+        trained_at=[level or 0 for level in alone],
+        of_trial=trials["metric"],
     )
-    merged["primary"] = merged["metric"] == merged["primary"]
+    merged = study.results.scores.merge(described, left_on="trial", right_index=True)
+    merged["primary"] = merged["metric"] == merged["of_trial"]
     merged["condition"] = [
         f"{codec}-{level}" if codec else "clean" for codec, level in zip(merged["codec"], merged["level"], strict=True)
     ]
-    grouped = merged.groupby([*keys, "metric", "primary", "mode", "condition", "level"], sort=False)["value"]
-    table: pd.DataFrame = grouped.agg(value="mean", sd="std", seeds="size").reset_index()
+    merged["matched"] = (
+        (merged["level"] != 0) & (merged["level"] == merged["trained_at"]) & (merged["codec"] == merged["trained_on"])
+    )
+    keys = ["cell", "architecture", "task", "recipe", "dataset", "role", "trained_on", "trained_at", "epochs"]
+    keys += ["metric", "primary", "mode", "condition", "codec", "level", "matched"]
+    grouped = merged.groupby(keys, sort=False)
+    table: pd.DataFrame = grouped.agg(
+        bits_per_pixel=("bits_per_pixel", "mean"), value=("value", "mean"), sd=("value", "std"), seeds=("value", "size")
+    ).reset_index()
     return table
+
+
+def ordered(matrix: pd.DataFrame) -> pd.DataFrame:
+    """Rows by network: baseline, continued, those of one level (mildest first), of several levels, recalibrated ones."""
+    places = {level: place for place, level in enumerate(dict.fromkeys(matrix["level"]))}
+    roles = matrix["role"].map({"baseline": 0, "continued": 1, "retrained": 3}).astype(int)
+    single = (matrix["trained_at"] != 0).astype(int)
+    kind = roles + single * (2 * (matrix["epochs"] == 0).astype(int) - 1)
+    place = matrix["trained_at"].map(lambda level: places.get(level, len(places)))
+    order = np.lexsort((np.arange(len(matrix)), place, kind))
+    return matrix.iloc[order]
+
+
+def _role(has_parents: bool, codec: str) -> str:
+    if not has_parents:
+        return "baseline"
+    return "retrained" if codec else "continued"
+
+
+def select(table: pd.DataFrame, **wanted: object) -> pd.DataFrame:
+    """The rows of a table whose columns hold these values."""
+    kept = np.ones(len(table), bool)
+    for column, value in wanted.items():
+        kept &= (table[column] == value).to_numpy(bool)
+    return table[kept]
 
 
 def beside_paper(study: Study, paper: pd.DataFrame) -> pd.DataFrame:
@@ -256,4 +317,4 @@ def beside_paper(study: Study, paper: pd.DataFrame) -> pd.DataFrame:
                         "retrained_at_this_level": "not retrained" if not position else "yes" if known else "not in this study",
                     }
                 )  # fmt: skip
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=BESIDE)

@@ -1,4 +1,7 @@
-"""The report of a study: tables on the terminal, and the same as CSV and JSON files. To add a table, add it to `report`."""
+"""The report of a study: tables on the terminal, the same as CSV and JSON files, figures, one HTML page and a parquet export.
+
+To add a table, add it to `report`; what the page shows is made in `analysis.page`.
+"""
 
 import json
 import math
@@ -11,15 +14,17 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from analysis.page import page, pictured
 from analysis.paper import paper_tables
+from analysis.provenance import own_weights
 from analysis.recovery import Study, beside_paper, matrix, recovery
-from analysis.results import load, studies
+from analysis.results import export
+from analysis.tracking import load, panels, studies
+from analysis.words import NO_RECOVERY, SCALE_NOTE, SIGNIFICANT, better
 
 SCHEMA = 1
-SIGNIFICANT = 0.05
 TABLE_WIDTH = 180
 """Characters that a table needs; a narrower terminal wraps its lines, which loses less than squeezed columns."""
-EMBEDDED_NOTE = "Small-scale results say how the method behaves, not what the published networks score."
 
 
 def report(tracking_uri: str, *, study: str | None, folder: Path, as_json: bool) -> int:
@@ -36,18 +41,33 @@ def report(tracking_uri: str, *, study: str | None, folder: Path, as_json: bool)
             "beside_paper": beside_paper(arranged, paper_tables()),
         }
         target = folder / name
-        target.mkdir(parents=True, exist_ok=True)
-        for label, table in tables.items():
-            table.to_csv(target / f"{label}.csv", index=False)
+        _write(target, arranged, tables, tracking_uri)
         found[name] = {label: _records(table) for label, table in tables.items()}
         (target / "report.json").write_text(json.dumps({"schema": SCHEMA, "study": name, **found[name]}, indent=1))
         if not as_json:
             console = Console(width=max(TABLE_WIDTH, Console().width))
             show(console, name, **tables)
+            for line in own_weights(arranged):
+                console.print(line, highlight=False, markup=False, soft_wrap=True)
             console.print(f"The whole tables: {target}", highlight=False, soft_wrap=True)
+            console.print(f"The page: {target / 'report.html'}", highlight=False, soft_wrap=True)
     if as_json:
         sys.stdout.write(json.dumps({"schema": SCHEMA, "studies": found}, indent=1) + "\n")
     return 0
+
+
+def _write(target: Path, study: Study, tables: dict[str, pd.DataFrame], tracking_uri: str) -> None:
+    """The files of one study: tables, parquet export, figures, page."""
+    export(study.results, target)
+    for label, table in tables.items():
+        table.to_csv(target / f"{label}.csv", index=False)
+    wanted = pictured(study, tables["recovery"], tables["matrix"])
+    pictures = panels(tracking_uri, study.results.study, wanted)
+    made = page(study, panels=pictures, tracking_uri=tracking_uri, **tables)
+    (target / "figures").mkdir(exist_ok=True)
+    for drawing in made.drawings:
+        (target / "figures" / f"{drawing.name}.svg").write_text(drawing.svg, encoding="utf-8")
+    (target / "report.html").write_text(made.html, encoding="utf-8")
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -62,9 +82,8 @@ def show(console: Console, study: str, *, recovery: pd.DataFrame, matrix: pd.Dat
     """Print a study: for each architecture matched levels, mixed recipes and the matrix; then the paper's tables beside ours."""
     primary = recovery[recovery["primary"]]
     for (architecture, dataset, codec), rows in primary.groupby(["architecture", "dataset", "codec"], sort=False):
-        better = "higher" if rows["mode"].iloc[0] == "max" else "lower"
         seeds = int(rows["seeds"].max())
-        console.rule(f"{study}: {architecture} on {dataset}, {rows['metric'].iloc[0]} ({better} is better), seeds: {seeds}")
+        console.rule(f"{study}: {architecture} on {dataset}, {rows['metric'].iloc[0]} ({better(rows)}), seeds: {seeds}")
         matched = rows[rows["matched"]]
         if not matched.empty:
             console.print(_estimands(matched, f"{codec}: each level after seeing that level (matched)"))
@@ -78,11 +97,15 @@ def show(console: Console, study: str, *, recovery: pd.DataFrame, matrix: pd.Dat
             f"R - B = (C - B) + (R - C): total = longer training + compression in training. Intervals: 95 % of R - C, "
             f"{rows['interval'].iloc[0]!r}{one_seed}; * Holm-adjusted p < {SIGNIFICANT} over the task's coded conditions. "
             "attributable = (R - C) / (C_clean - C), gap closed = (R - B) / (B_clean - B), share = (R - B) / R, clean cost = "
-            f"R - C on clean; 'small': a gap not distinguishable from zero. {EMBEDDED_NOTE}",
+            f"R - C on clean; 'small': a gap not distinguishable from zero. {SCALE_NOTE}",
             highlight=False,
         )
-    if beside_paper.empty:
-        return
+    shown = set(zip(primary["architecture"], primary["dataset"], strict=True))
+    for (architecture, dataset), rows in matrix[matrix["primary"]].groupby(["architecture", "dataset"], sort=False):
+        if (architecture, dataset) not in shown:
+            console.rule(f"{study}: {architecture} on {dataset}, {rows['metric'].iloc[0]} ({better(rows)}), scores alone")
+            console.print(_matrix(rows))
+            console.print(NO_RECOVERY, highlight=False)
     for (table, architecture, dataset), rows in beside_paper.groupby(["table", "architecture", "dataset"], sort=False):
         console.print(_paper(rows, f"Table {table} of the paper beside {architecture} on {dataset}: other data, another scale"))
 

@@ -1,28 +1,22 @@
-"""What MLflow holds of a study, as two tables. To read a new tag, add it to `_trial`."""
+"""The results of a study as two tables, and the same as two parquet files, with which analysis works without MLflow.
+
+`analysis.tracking` reads them from MLflow. A new column whose values are lists or dicts is named in `NESTED` too.
+"""
 
 import json
-import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before the import: nothing leaves this machine unasked
-os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
-from mlflow.entities import Run
-from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
 
 FORMAT = b"1"
+"""Of the files that `export` writes."""
+NESTED = ("ladder", "training_levels", "parents", "hyper", "numerics", "codec_identity", "versions")
+"""Columns of `trials` whose values are lists and dicts: JSON in the export."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,98 +26,70 @@ class Results:
     study: str
     trials: pd.DataFrame
     """One row a trial, indexed by its key: `cell`, `architecture`, `task`, `codec` (empty for clean), `recipe`, `dataset`, `seed`,
-    `epochs`, `metric` (the primary one), `ladder` (codec to levels), `training_levels` (None is clean), `parents`, `control`
-    (keys), `setup` (the hyper-parameters and data that trials of one cell share), `ended`."""
+    `epochs`, `initial` (what its weights started from, where it has no parents), `metric` (the primary one), `ladder` (codec to
+    levels), `training_levels` (None is clean), `parents`, `control` (keys), `hyper`, `numerics`, `data_fingerprint`,
+    `codec_identity` (by condition), `versions` (of libraries), `git_commit`, `setup` (all that trials of one cell must share to be
+    seeds of one contrast, their parents' included), `scored` and `ended` (when clean was scored and when the run was last ended,
+    in milliseconds since 1970)."""
     scores: pd.DataFrame
     """One row a trial, condition and metric: `trial`, `codec` (empty for clean), `level` (0 for clean), `metric`, `mode`, `value`,
     `bits_per_pixel`, `bytes_per_item`, `replicates` (an array of the same resamples in every trial on the same data)."""
 
 
-def studies(tracking_uri: str) -> list[str]:
-    """The studies that a tracking store holds."""
-    with _asking(tracking_uri) as client:
-        return _studies(client)
+def export(results: Results, folder: Path) -> None:
+    """Write `trials.parquet` and `scores.parquet` into a folder, for `load_export`."""
+    trials = results.trials.reset_index()
+    for name in NESTED:
+        trials[name] = trials[name].map(json.dumps)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, frame in (("trials", trials), ("scores", results.scores)):
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+        metadata = {b"format": FORMAT, b"study": results.study.encode()}
+        pq.write_table(table.replace_schema_metadata(metadata), folder / f"{name}.parquet")
 
 
-def _studies(client: MlflowClient) -> list[str]:
-    return sorted(experiment.name for experiment in client.search_experiments() if _runs(client, str(experiment.experiment_id)))
+def load_export(folder: Path) -> Results:
+    """Read what `export` wrote, equal to what it was given.
+
+    Raises ValueError where the folder holds no export, or one of another format, or the files of two studies.
+    """
+    (study, trials), (other, scores) = (_exported(folder / f"{name}.parquet") for name in ("trials", "scores"))
+    if study != other:
+        raise ValueError(
+            f"{folder}: trials.parquet is of study {study!r}, scores.parquet of {other!r}; write both anew: study report"
+        )
+    for name in NESTED:
+        trials[name] = trials[name].map(json.loads)
+    scores["replicates"] = scores["replicates"].map(lambda values: np.asarray(values, float))
+    return Results(study=study, trials=trials.set_index("trial"), scores=scores)
 
 
-def load(tracking_uri: str, study: str) -> Results:
-    """Read a study. Raises ValueError where the store does not hold it, or holds no finished trial of it."""
-    with _asking(tracking_uri) as client:
-        experiment = client.get_experiment_by_name(study)
-        runs = _runs(client, str(experiment.experiment_id)) if experiment else []
-        if not runs:
-            raise ValueError(f"MLflow at {tracking_uri} holds no finished trial of study {study!r}: run it first")
-        scores = pd.concat([_scores(client, run) for run in runs], ignore_index=True)
-    trials = pd.DataFrame([_trial(run) for run in runs]).set_index("trial")
-    return Results(study=study, trials=trials, scores=scores)
-
-
-@contextmanager
-def _asking(tracking_uri: str) -> Iterator[MlflowClient]:
-    """A client of a store that exists (MLflow would make a missing sqlite file); its troubles become one-line ValueErrors."""
-    database = Path(tracking_uri.removeprefix("sqlite:///"))
-    if tracking_uri.startswith("sqlite:///") and not database.is_file():
-        raise ValueError(f"{database}: no such store; run a study first, or name its store by --storage or --tracking-uri")
+def _exported(path: Path) -> tuple[str, pd.DataFrame]:
+    """The study that a file is of, and its table."""
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; `study report` writes it")
     try:
-        yield MlflowClient(tracking_uri=tracking_uri)
-    except MlflowException as error:
-        raise ValueError(f"MLflow at {tracking_uri} does not answer: {' '.join(str(error).split())[:300]}") from error
-
-
-def _runs(client: MlflowClient, experiment: str) -> list[Run]:
-    """All finished final trials, in the order they started."""
-    runs: list[Run] = []
-    token = None
-    query = "tags.kind = 'trial' and tags.stage = 'final' and attributes.status = 'FINISHED'"
-    while True:
-        page = client.search_runs([experiment], query, order_by=["attributes.start_time"], page_token=token)
-        runs += page
-        token = page.token
-        if not token:
-            return runs
-
-
-def _trial(run: Run) -> dict[str, Any]:
-    params, tags = run.data.params, run.data.tags
-    setup = sorted((name, value) for name, value in params.items() if name.startswith("hyper.") or name in {"dataset", "epochs"})
-    return {
-        "trial": tags["trial"],
-        "cell": tags["cell"],
-        "architecture": params["architecture"],
-        "task": params["task"],
-        "codec": params["codec"],
-        "recipe": params["recipe"],
-        "dataset": params["dataset"],
-        "seed": int(params["seed"]),
-        "epochs": int(params["epochs"]),
-        "metric": tags["metric"],
-        "ladder": json.loads(tags["ladder"]),
-        "training_levels": json.loads(tags["training_levels"]),
-        "parents": json.loads(tags["parents"]),
-        "control": tags["control"],
-        "setup": json.dumps([setup, tags["data_fingerprint"]]),
-        "ended": run.info.end_time,
-    }
-
-
-def _scores(client: MlflowClient, run: Run) -> pd.DataFrame:
-    with tempfile.TemporaryDirectory() as scratch:
-        try:
-            path = client.download_artifacts(run.info.run_id, "scores.parquet", scratch)
-        except MlflowException as error:
-            raise ValueError(f"run {run.info.run_id} has no scores.parquet ({error}): run the study again to repair it") from error
         table = pq.read_table(path)
-    if table.schema.metadata.get(b"format") != FORMAT:
-        raise ValueError(f"run {run.info.run_id}: scores.parquet is of another format; run the study again with this version")
-    frame = table.to_pandas()
-    frame["codec"] = frame["codec"].fillna("").astype(str)
-    frame["level"] = frame["level"].fillna(0).astype(int)
-    frame["replicates"] = [np.asarray(values, float) for values in frame["replicates"]]
-    frame["trial"] = run.data.tags["trial"]
-    return pd.DataFrame(frame)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{path}: no parquet file ({' '.join(str(error).split())}); write it anew: study report") from error
+    metadata = table.schema.metadata or {}
+    if metadata.get(b"format") != FORMAT:
+        had, known = metadata.get(b"format", b"none").decode(), FORMAT.decode()
+        raise ValueError(f"{path}: its format is {had}, this version reads {known}; write it anew: study report")
+    return metadata[b"study"].decode(), table.to_pandas()
+
+
+def with_setups(trials: pd.DataFrame) -> pd.DataFrame:
+    """Add `setup`. A codec's identity counts where it was trained on; a parent counts as what it was trained from and how."""
+    rows = trials.to_dict("index")
+
+    def setup(key: str) -> list[Any]:
+        row = rows[key]
+        seen = [row["codec_identity"].get(f"{row['codec']}-{level}") for level in row["training_levels"] if level]
+        own = [row[name] for name in ("dataset", "data_fingerprint", "epochs", "initial", "hyper", "numerics")]
+        return [*own, seen, *(setup(parent) for parent in row["parents"] if parent in rows)]
+
+    return trials.assign(setup=[json.dumps(setup(str(key))) for key in trials.index])
 
 
 def newest_setups(trials: pd.DataFrame) -> pd.DataFrame:

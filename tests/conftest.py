@@ -1,6 +1,6 @@
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -10,6 +10,9 @@ from trainables import ARCHITECTURES, DATASETS, Architecture, Source
 from trainables.embedded import SceneSplit
 from trainables.scenes import STREET
 from trainables.segmentation.data import class_map
+
+if TYPE_CHECKING:
+    from tests.tiny import Launched
 
 torch.set_num_threads(1)
 
@@ -25,6 +28,14 @@ def store_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("STUDY_STORE", str(tmp_path_factory.mktemp("store")))
         yield
+
+
+@pytest.fixture(scope="session")
+def launched(tmp_path_factory: pytest.TempPathFactory) -> "Launched":
+    """The tiny study, trained once for all tests."""
+    from tests.tiny import launch  # Ray takes seconds to import, and most tests need none
+
+    return launch(tmp_path_factory.mktemp("runs"))
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from moto.server import ThreadedMotoServer
 from ray.cluster_utils import Cluster
 
 from analysis.recovery import Study, matrix, recovery
-from analysis.results import load
+from analysis.tracking import load
 from study.tracking import default_uri
 from tests.launch import tiny_plan
 from trainables import Folder

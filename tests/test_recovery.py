@@ -1,61 +1,13 @@
 """The tables of the analysis on results made by hand."""
 
-import json
-from collections.abc import Mapping, Sequence
-
 import numpy as np
 import pandas as pd
 import pytest
 
 from analysis.paper import paper_tables
-from analysis.recovery import Study, beside_paper, matrix, recovery
+from analysis.recovery import Study, beside_paper, matrix, ordered, recovery
 from analysis.results import Results
-
-# (clean, 75, 5) of each network, seed by seed; the ladder is 75, 5
-SCORES = {
-    "baseline": [(0.60, 0.58, 0.30), (0.62, 0.60, 0.32)],
-    "continued": [(0.66, 0.64, 0.36), (0.68, 0.66, 0.38)],
-    "constant-5": [(0.62, 0.61, 0.51), (0.64, 0.63, 0.53)],
-}
-CONDITIONS = [("", 0), ("jpeg", 75), ("jpeg", 5)]
-
-
-def results(scores: Mapping[str, Sequence[tuple[float, ...]]], *, noise: float = 0.001, mode: str = "max") -> Results:
-    trials, rows = [], []
-    rng = np.random.default_rng(0)
-    shared = rng.normal(0, noise, (len(CONDITIONS), 50))
-    for recipe, seeds in scores.items():
-        for seed, values in enumerate(seeds):
-            retrained = recipe not in {"baseline", "continued"}
-            trials.append(
-                {
-                    "trial": f"{recipe}-{seed}",
-                    "cell": f"segnet/{'jpeg' if retrained else 'clean'}/{recipe}",
-                    "architecture": "segnet",
-                    "task": "segmentation",
-                    "codec": "jpeg" if retrained else "",
-                    "recipe": recipe,
-                    "dataset": "streets",
-                    "seed": seed,
-                    "epochs": 0 if recipe.startswith("recalibrated") else 8,
-                    "metric": "miou",
-                    "ladder": {"jpeg": [75, 5]},
-                    "training_levels": [5] if retrained else [None],
-                    "parents": [] if recipe == "baseline" else [f"baseline-{seed}"],
-                    "control": f"continued-{seed}" if retrained else "",
-                    "setup": json.dumps([]),
-                    "ended": 1,
-                }
-            )
-            for place, ((codec, level), value) in enumerate(zip(CONDITIONS, values, strict=True)):
-                rows.append(
-                    {
-                        "trial": f"{recipe}-{seed}", "codec": codec, "level": level, "metric": "miou", "mode": mode, "value": value,
-                        "bits_per_pixel": level / 20 if codec else np.nan, "bytes_per_item": np.nan,
-                        "replicates": value + shared[place] + rng.normal(0, noise, 50),
-                    }
-                )  # fmt: skip
-    return Results(study="hand", trials=pd.DataFrame(trials).set_index("trial"), scores=pd.DataFrame(rows))
+from tests.by_hand import SCORES, results
 
 
 def row(table: pd.DataFrame, condition: str) -> pd.Series:
@@ -127,9 +79,16 @@ def test_a_seed_whose_control_is_not_finished_is_left_out() -> None:
     assert set(recovery(Study(kept))["seeds"]) == {1}
 
 
-def test_without_a_whole_contrast_there_is_an_error_and_no_empty_table() -> None:
-    with pytest.raises(ValueError, match="no retrained cell whose baseline and control are finished"):
-        recovery(Study(results({"baseline": SCORES["baseline"]})))
+def test_without_a_whole_contrast_the_table_is_empty_and_has_its_columns() -> None:
+    empty = recovery(Study(results({"baseline": SCORES["baseline"]})))
+    assert empty.empty
+    assert list(empty.columns) == list(recovery(Study(results(SCORES))).columns)
+    assert empty[empty["primary"] & empty["matched"]].empty
+
+
+def test_no_figure_is_left_out_of_the_tables_columns() -> None:
+    table = recovery(Study(results(SCORES)))
+    assert not table.loc[table["level"] == 5].isna().all().any()
 
 
 def test_the_matrix_has_every_cell_under_every_condition() -> None:
@@ -153,3 +112,9 @@ def test_the_papers_table_stands_beside_ours_level_by_level() -> None:
     assert at_5["retrained"] == pytest.approx(0.52)
     at_75 = table[(table["metric"] == "miou") & (table["level"] == 75)].iloc[0]
     assert at_75["retrained_at_this_level"] == "not in this study"
+
+
+def test_networks_are_ordered_by_how_they_were_made() -> None:
+    shuffled = dict.fromkeys(("uniform", "constant-5", "continued", "baseline"), SCORES["constant-5"])
+    table = ordered(matrix(Study(results(shuffled))))
+    assert list(dict.fromkeys(table["recipe"])) == ["baseline", "continued", "constant-5", "uniform"]

@@ -1,7 +1,7 @@
 """One study from the plan to the report, with real Ray and real MLflow: the embedded data, one epoch."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -10,36 +10,15 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from rich.console import Console
 
-from analysis.report import report
-from analysis.results import load
-from search_spaces import DEMO
+from analysis.tracking import load
 from study.cluster import Resources
-from study.plan import Plan, make_plan
-from study.run import Outcome, run
+from study.plan import make_plan
+from study.run import run
 from study.tracking import default_uri
+from tests.tiny import TINY, Launched
 from trainables import Folder
 
 pytestmark = pytest.mark.slow
-
-TINY = replace(DEMO, name="tiny", budgets={"segnet": replace(DEMO.budgets["segnet"], epochs=1)})
-
-
-@dataclass(frozen=True)
-class Launched:
-    plan: Plan
-    uri: str
-    first: Outcome
-    log: str
-
-
-@pytest.fixture(scope="module")
-def launched(tmp_path_factory: pytest.TempPathFactory) -> Launched:
-    storage = Folder.at(str(tmp_path_factory.mktemp("runs")))
-    plan = make_plan(TINY, patterns=["segnet/jpeg/constant-5"], storage=storage)
-    uri = default_uri(storage)
-    console = Console(record=True, width=200)
-    outcome = run(plan, tracking_uri=uri, resources=Resources(cpus=2), console=console)
-    return Launched(plan, uri, outcome, console.export_text())
 
 
 @pytest.fixture(scope="module")
@@ -136,17 +115,6 @@ def test_replicates_are_paired_between_networks(launched: Launched) -> None:
     assert len(first) == 400
     # the same resamples: images that are easy for one network are easy for the other
     assert pd.Series(first).corr(pd.Series(second)) > 0.5
-
-
-def test_report_writes_its_tables_as_files_and_json(launched: Launched, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert report(launched.uri, study="tiny", folder=tmp_path, as_json=True) == 0
-    tables = json.loads(capsys.readouterr().out)["studies"]["tiny"]
-    assert {row["cell"] for row in tables["recovery"]} == {"segnet/jpeg/constant-5"}
-    assert {"baseline", "continued", "retrained", "compression", "gap_closed_clean", "seen", "matched"} <= set(
-        tables["recovery"][0]
-    )
-    assert len(pd.read_csv(tmp_path / "tiny" / "recovery.csv")) == 3 * 7
-    assert len(pd.read_csv(tmp_path / "tiny" / "matrix.csv")) == 3 * 3 * 7
 
 
 def test_a_trial_that_fails_is_named_with_its_reason_and_its_children_are_named(tmp_path: Path) -> None:

@@ -1,0 +1,158 @@
+"""What MLflow holds of studies: the one module of the analysis that asks it. To read a new parameter or tag, add it to `_trial`."""
+
+import json
+import os
+import tempfile
+import warnings
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before the import: nothing leaves this machine unasked
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", "IProgress not found")  # in a notebook, of the progress bar that is switched off above
+    from mlflow.entities import Run
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+
+from analysis.results import Results, with_setups
+
+FORMAT = b"1"
+"""Of the artifact `scores.parquet`."""
+
+
+def studies(tracking_uri: str) -> list[str]:
+    """The studies that a tracking store holds."""
+    with _asking(tracking_uri) as client:
+        return _studies(client)
+
+
+def _studies(client: MlflowClient) -> list[str]:
+    return sorted(experiment.name for experiment in client.search_experiments() if _runs(client, str(experiment.experiment_id)))
+
+
+def load(tracking_uri: str, study: str) -> Results:
+    """Read a study. Raises ValueError where the store does not hold it, or holds no finished trial of it."""
+    with _asking(tracking_uri) as client:
+        runs = _finished(client, tracking_uri, study)
+        scores = pd.concat([_scores(client, run) for run in runs], ignore_index=True)
+        trials = pd.DataFrame([_trial(client, run) for run in runs]).set_index("trial")
+    return Results(study=study, trials=with_setups(trials), scores=scores)
+
+
+def panels(tracking_uri: str, study: str, trials: Collection[str]) -> dict[tuple[str, str], bytes]:
+    """The pictures of predictions of some trials, as PNG files by trial and codec; a trial may have none."""
+    found = {}
+    with _asking(tracking_uri) as client, tempfile.TemporaryDirectory() as scratch:
+        for run in _finished(client, tracking_uri, study):
+            if run.data.tags["trial"] not in trials:
+                continue
+            for artifact in client.list_artifacts(run.info.run_id, "panels"):
+                path = Path(client.download_artifacts(run.info.run_id, artifact.path, scratch))
+                found[run.data.tags["trial"], path.stem] = path.read_bytes()
+    return found
+
+
+@contextmanager
+def _asking(tracking_uri: str) -> Iterator[MlflowClient]:
+    """A client of a store that exists (MLflow would make a missing sqlite file); its troubles become one-line ValueErrors."""
+    database = Path(tracking_uri.removeprefix("sqlite:///"))
+    if tracking_uri.startswith("sqlite:///") and not database.is_file():
+        raise ValueError(f"{database}: no such store; run a study first, or name its store by --storage or --tracking-uri")
+    try:
+        yield MlflowClient(tracking_uri=tracking_uri)
+    except MlflowException as error:
+        raise ValueError(f"MLflow at {tracking_uri} does not answer: {' '.join(str(error).split())[:300]}") from error
+
+
+def _runs(client: MlflowClient, experiment: str) -> list[Run]:
+    """All finished final trials, in the order they started."""
+    runs: list[Run] = []
+    token = None
+    query = "tags.kind = 'trial' and tags.stage = 'final' and attributes.status = 'FINISHED'"
+    while True:
+        page = client.search_runs([experiment], query, order_by=["attributes.start_time"], page_token=token)
+        runs += page
+        token = page.token
+        if not token:
+            return runs
+
+
+def _finished(client: MlflowClient, tracking_uri: str, study: str) -> list[Run]:
+    experiment = client.get_experiment_by_name(study)
+    runs = _runs(client, str(experiment.experiment_id)) if experiment else []
+    if not runs:
+        raise ValueError(f"MLflow at {tracking_uri} holds no finished trial of study {study!r}: run it first")
+    return runs
+
+
+def _trial(client: MlflowClient, run: Run) -> dict[str, Any]:
+    params, tags = run.data.params, run.data.tags
+    try:
+        return {
+            "trial": tags["trial"],
+            "cell": tags["cell"],
+            "architecture": params["architecture"],
+            "task": params["task"],
+            "codec": params["codec"],
+            "recipe": params["recipe"],
+            "dataset": params["dataset"],
+            "seed": int(params["seed"]),
+            "epochs": int(params["epochs"]),
+            "initial": params.get("initial", "none"),  # before there was a choice, all baselines started from nothing
+            "metric": tags["metric"],
+            "ladder": json.loads(tags["ladder"]),
+            "training_levels": json.loads(tags["training_levels"]),
+            "parents": json.loads(tags["parents"]),
+            "control": tags["control"],
+            "hyper": _named(params, "hyper."),
+            "numerics": _named(params, "numerics."),
+            "data_fingerprint": tags["data_fingerprint"],
+            "codec_identity": json.loads(tags["codec_identity"]),
+            "versions": json.loads(tags["versions"]),
+            "git_commit": tags["git_commit"],
+            "scored": _time_of(client, run, f"test/clean/{tags['metric']}"),
+            "ended": run.info.end_time,
+        }
+    except KeyError as error:
+        raise ValueError(f"run {run.info.run_id} lacks {error}: run the study again with this version to repair it") from error
+
+
+def _time_of(client: MlflowClient, run: Run, metric: str) -> int:
+    """When a metric was taken, which a later launch does not change."""
+    history = client.get_metric_history(run.info.run_id, metric)
+    if not history:
+        raise KeyError(metric)
+    return int(history[-1].timestamp)
+
+
+def _named(params: Mapping[str, str], prefix: str) -> dict[str, str]:
+    """The parameters under a prefix, without it, by name."""
+    return {name.removeprefix(prefix): params[name] for name in sorted(params) if name.startswith(prefix)}
+
+
+def _scores(client: MlflowClient, run: Run) -> pd.DataFrame:
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            path = client.download_artifacts(run.info.run_id, "scores.parquet", scratch)
+        except MlflowException as error:
+            raise ValueError(f"run {run.info.run_id} has no scores.parquet ({error}): run the study again to repair it") from error
+        table = pq.read_table(path)
+    if table.schema.metadata.get(b"format") != FORMAT:
+        raise ValueError(f"run {run.info.run_id}: scores.parquet is of another format; run the study again with this version")
+    frame = table.to_pandas()
+    frame["codec"] = frame["codec"].fillna("").astype(str)
+    frame["level"] = frame["level"].fillna(0).astype(int)
+    frame["replicates"] = [np.asarray(values, float) for values in frame["replicates"]]
+    frame["trial"] = run.data.tags["trial"]
+    return pd.DataFrame(frame)

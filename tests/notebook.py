@@ -1,0 +1,22 @@
+"""Executes the notebook: `python -m tests.notebook` does it in place, as `make notebook` asks."""
+
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+NOTEBOOK = Path(__file__).parents[1] / "analysis" / "recovery.ipynb"
+
+
+def executed() -> NotebookNode:
+    """The notebook after all its cells ran, in its own folder and this process's environment; without times, which change."""
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    client = NotebookClient(
+        notebook, kernel_name="python3", timeout=300, record_timing=False, resources={"metadata": {"path": str(NOTEBOOK.parent)}}
+    )
+    return client.execute()
+
+
+if __name__ == "__main__":
+    nbformat.write(executed(), NOTEBOOK)

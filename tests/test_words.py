@@ -1,0 +1,124 @@
+"""What the report says in words."""
+
+import pandas as pd
+import pytest
+
+from analysis.provenance import commands, own_weights, without_credentials
+from analysis.recovery import Study, matrix, recovery
+from analysis.results import Results
+from analysis.words import better, decimals, enough, fall, heaviest, outcome, uneven
+from tests.by_hand import SCORES, results
+
+ERRORS = {recipe: [tuple(1 - value for value in seed) for seed in seeds] for recipe, seeds in SCORES.items()}
+
+
+def rows(made: Results) -> pd.DataFrame:
+    return heaviest(recovery(Study(made)))
+
+
+def said(made: Results) -> str:
+    return " ".join(outcome(rows(made).iloc[0]))
+
+
+def test_a_gain_is_told_with_its_interval_its_share_and_its_price() -> None:
+    text = said(results(SCORES))
+    assert "constant-5, trained at this level: 0.520 at jpeg 5 against the control's 0.370, 0.150 better." in text
+    assert "It excludes zero" in text
+    assert "Of what compression costs the control, 50 % is won back" in text
+    assert "On clean imagery it is 0.040 worse than the control" in text
+
+
+def test_where_lower_is_better_a_smaller_error_is_better() -> None:
+    text = said(results(ERRORS, mode="min"))
+    assert "0.480 at jpeg 5 against the control's 0.630, 0.150 better." in text
+    assert "0.040 worse than the control" in text
+    table = matrix(Study(results(ERRORS, mode="min")))
+    assert better(table) == "lower is better"
+    assert "The baseline scores 0.390 on clean and 0.690 at jpeg 5, 0.300 worse." in fall(table, "jpeg")
+
+
+def test_a_difference_that_noise_hides_is_neither_gain_nor_loss() -> None:
+    text = said(results({**SCORES, "constant-5": SCORES["continued"]}, noise=0.05))
+    assert "includes zero: neither gain nor loss is shown" in text
+
+
+def test_what_is_recalibrated_stands_against_the_baseline() -> None:
+    made = results({**SCORES, "recalibrated-5": SCORES["constant-5"]})
+    made.trials.loc[["recalibrated-5-0", "recalibrated-5-1"], "control"] = ["baseline-0", "baseline-1"]
+    first = outcome(rows(made).iloc[1])[0]
+    assert first == "recalibrated-5, nothing trained: 0.520 at jpeg 5 against the baseline's 0.310, 0.210 better."
+
+
+def test_one_seed_and_two_are_told_to_be_too_few() -> None:
+    one = {recipe: seeds[:1] for recipe, seeds in SCORES.items()}
+    assert enough(rows(results(one))).startswith("One seed:")
+    assert enough(rows(results(SCORES))).startswith("Two seeds:")
+
+
+def test_three_seeds_that_agree_suffice() -> None:
+    three = {recipe: [*seeds, seeds[0]] for recipe, seeds in SCORES.items()}
+    assert enough(rows(results(three))) == "3 seeds suffice to tell the differences at the heaviest level from zero."
+
+
+def test_without_a_retrained_network_the_words_say_so() -> None:
+    assert "no recovery" in enough(rows(results({"baseline": SCORES["baseline"]})))
+
+
+def test_uneven_seeds_are_named() -> None:
+    made = results({**SCORES, "constant-5": SCORES["constant-5"][:1]})
+    assert "2: segnet/clean/baseline, segnet/clean/continued; 1: segnet/jpeg/constant-5" in uneven(matrix(Study(made)))
+    assert uneven(matrix(Study(results(SCORES)))) == ""
+
+
+def brought(made: Results) -> Results:
+    """The same, from a baseline that was not trained."""
+    baseline = made.trials["recipe"] == "baseline"
+    trials = made.trials.assign(
+        initial=baseline.map({True: "sha256:0123", False: "none"}), epochs=baseline.map({True: 0, False: 8})
+    )
+    return Results(study=made.study, trials=trials, scores=made.scores)
+
+
+def test_a_baseline_that_was_brought_along_is_named_by_its_digest() -> None:
+    made = results(SCORES)
+    assert own_weights(Study(made)) == []
+    line = "segnet on streets: the baseline is your own weights sha256:0123; seeds are retraining seeds"
+    assert own_weights(Study(brought(made))) == [line]
+    assert own_weights(Study(brought(results({"baseline": SCORES["baseline"]})))) == [line]
+    assert commands(brought(made).trials, "hand")[0].endswith(" --baseline segnet=WEIGHTS")
+
+
+def test_networks_that_start_from_another_baseline_are_named() -> None:
+    made = brought(results({**SCORES, "uniform": SCORES["constant-5"], "older": SCORES["baseline"]}))
+    parents = {**made.trials["parents"], "uniform-0": ["older-0"], "uniform-1": ["older-1"]}
+    made.trials["parents"] = pd.Series(parents)
+    assert own_weights(Study(made))[0].endswith("(not so for segnet/jpeg/uniform, which start from another baseline)")
+
+
+def test_weights_that_training_only_starts_from_are_no_baseline() -> None:
+    made = results(SCORES)
+    assert own_weights(Study(Results(study="hand", trials=made.trials.assign(initial="sha256:0123"), scores=made.scores))) == []
+
+
+def test_the_command_names_cells_seeds_and_data() -> None:
+    assert commands(results(SCORES).trials, "hand") == [
+        "study run hand 'segnet/jpeg/constant-5' --seeds 2 --data segmentation=streets"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("https://user:secret@mlflow.example.org:5000/x?token=secret", "https://mlflow.example.org:5000/x"),
+        ("postgresql://user:secret@db/mlflow", "postgresql://db/mlflow"),
+        ("sqlite:////data/runs/mlflow.db", "sqlite:////data/runs/mlflow.db"),
+        ("http://127.0.0.1:5000", "http://127.0.0.1:5000"),
+    ],
+)
+def test_the_tracking_store_is_named_without_credentials(uri: str, shown: str) -> None:
+    assert without_credentials(uri) == shown
+
+
+@pytest.mark.parametrize(("largest", "digits"), [(0.512, 3), (0.0735, 4), (70.1, 1), (4.96, 2), (1.0, 2), (0.0, 3)])
+def test_scores_have_three_significant_digits(largest: float, digits: int) -> None:
+    assert decimals([largest, largest / 3]) == digits
