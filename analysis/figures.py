@@ -147,8 +147,8 @@ def gains(rows: pd.DataFrame, codec: str) -> Drawing:
     matched = of_codec[of_codec["matched"]]
     several = of_codec[~of_codec["cell"].isin(set(matched["cell"]))]
     groups = [
-        ("at this level", MATCHED(0.6), "o", matched[matched["epochs"] > 0]),
-        ("recalibrated", RECALIBRATED, "x", matched[matched["epochs"] == 0]),
+        ("at this level", MATCHED(0.6), "o", matched[~matched["recalibrated"]]),
+        ("recalibrated", RECALIBRATED, "x", matched[matched["recalibrated"]]),
         *(
             (str(recipe), MIXED[place % len(MIXED)], "D", of_recipe)
             for place, (recipe, of_recipe) in enumerate(several.groupby("recipe", sort=False))
@@ -161,11 +161,13 @@ def gains(rows: pd.DataFrame, codec: str) -> Drawing:
         values = group["compression"].to_numpy(float)
         bounds = np.abs(group[["compression_low", "compression_high"]].to_numpy(float).T - values)
         axes.errorbar(x, values, bounds, color=colour, marker=marker, linestyle="none", elinewidth=1.2, label=label)
-    shown = pd.concat([group for *_, group in drawn])
-    reach = 4 * float(shown["compression"].abs().max())
-    low = max(float(shown["compression_low"].min()), -reach)
-    high = min(float(shown["compression_high"].max()), reach)
-    axes.set_ylim(min(low, 0) - 0.06 * (high - low), max(high, 0) + 0.06 * (high - low))
+    known = pd.concat([group for *_, group in drawn]).dropna(subset=["compression"])
+    if not known.empty:
+        reach = 4 * float(known["compression"].abs().max())
+        low = max(float(known["compression_low"].min()), -reach)
+        high = min(float(known["compression_high"].max()), reach)
+        margin = 0.06 * (max(high, 0) - min(low, 0) or 1)
+        axes.set_ylim(min(low, 0) - margin, max(high, 0) + margin)
     axes.axhline(0, color=INK, linewidth=0.8)
     axes.set_xticks(list(places.values()), [str(level) if level else "clean" for level in levels])
     axes.set_xlim(-0.5, len(levels) - 0.5)
@@ -182,7 +184,7 @@ def heat_map(rows: pd.DataFrame) -> Drawing:
     `rows` are of one architecture, data set and metric in the table of `analysis.recovery.matrix`.
     """
     conditions, cells = list(dict.fromkeys(rows["condition"])), list(dict.fromkeys(ordered(rows)["cell"]))
-    table = rows.pivot_table(index="cell", columns="condition", values="value", sort=False).loc[cells, conditions]
+    table = rows.pivot_table(index="cell", columns="condition", values="value", aggfunc="first").reindex(cells, columns=conditions)
     values = table.to_numpy(float)
     shade = values if rows["mode"].iloc[0] == "max" else -values
     matched = rows[rows["matched"]]
@@ -221,7 +223,7 @@ def _lines(rows: pd.DataFrame, codec: str) -> list[_Line]:
     """The networks trained on clean or with the codec, in the order of `ordered`."""
     shown = ordered(rows[rows["codec"].isin(["", codec]) & rows["trained_on"].isin(["", codec])])
     kinds = shown.drop_duplicates("cell").set_index("cell")
-    single = list(kinds.index[(kinds["trained_at"] != 0) & (kinds["epochs"] > 0)])
+    single = list(kinds.index[(kinds["trained_at"] != 0) & ~kinds["recalibrated"]])
     several = list(kinds.index[(kinds["trained_at"] == 0) & (kinds["role"] == "retrained")])
     lines = []
     for cell, of_cell in shown.groupby("cell", sort=False):
@@ -249,14 +251,15 @@ def _plot() -> tuple[Figure, Axes]:
 
 
 def _draw(axes: Axes, line: _Line, x: npt.NDArray[np.float64]) -> tuple[float, float]:
-    """Draw a curve with its spread over seeds; where it ends."""
+    """Draw a curve with its spread over seeds; where it ends, or NaN where it has no point."""
     y, spread = line.rows["value"].to_numpy(float), line.rows["sd"].to_numpy(float)
     bars = None if np.isnan(spread).all() else spread
     colour, style, marker = line.look
     axes.errorbar(x, y, bars, color=colour, linestyle=style, marker=marker, elinewidth=0.8)
     at = line.rows["matched"].to_numpy(bool)
     axes.plot(x[at], y[at], "o", markersize=9.5, markerfacecolor="none", markeredgecolor=colour, markeredgewidth=1.1)
-    return float(x[-1]), float(y[-1])
+    last = np.flatnonzero(np.isfinite(y))[-1:]  # a score may be undefined, for instance where nothing is detected any more
+    return (float(x[last[0]]), float(y[last[0]])) if last.size else (math.nan, math.nan)
 
 
 def _name(axes: Axes, rows: pd.DataFrame) -> None:
@@ -267,7 +270,9 @@ def _label(axes: Axes, ends: Sequence[tuple[str, str, float, float]]) -> None:
     """Name each curve where it ends, apart from one another."""
     low, high = axes.get_ylim()
     height = SIZE[1] * 72 * PLOT[3]
-    order = sorted(range(len(ends)), key=lambda index: ends[index][3])
+    order = sorted((index for index in range(len(ends)) if math.isfinite(ends[index][3])), key=lambda index: ends[index][3])
+    if not order:
+        return
     wanted = np.array([(ends[index][3] - low) / (high - low) * height for index in order])
     # the nearest places that are at least a line apart, in the order of the curves' ends
     offsets = np.arange(len(order)) * LINE

@@ -19,7 +19,7 @@ from matplotlib.image import imread, imsave
 from analysis import words
 from analysis.figures import Drawing, by_level, by_rate, gains, heat_map
 from analysis.provenance import commands, how_made, own_weights, where_from
-from analysis.recovery import Study, ordered, select
+from analysis.recovery import BESIDE_KEYS, Study, ordered, select
 
 PICTURE_BYTES = 400_000
 """A picture of predictions that is larger without loss is taken into the page at `PICTURE_QUALITY`."""
@@ -267,6 +267,8 @@ def _matrix(scores: pd.DataFrame) -> Matrix:
     low, high = scores["value"].min(), scores["value"].max()
 
     def shade(value: float) -> float:
+        if math.isnan(value):
+            return 0.0
         share = (value - low) / (high - low) if high > low else 0.5
         return float(share if scores["mode"].iloc[0] == "max" else 1 - share)
 
@@ -315,11 +317,11 @@ def _paper(rows: pd.DataFrame) -> list[Table]:
     headings = ("metric", "level", "paper A", "paper B", "baseline", "continued", "retrained at it")
     return [
         Table(
-            caption=f"Table {table} of the paper beside {architecture} on {dataset}",
+            caption=f"Table {table} of the paper beside {words.compared_to(str(architecture), str(dataset), str(streams))}",
             headings=headings,
             rows=tuple(
                 (
-                    str(row["metric"]),
+                    words.compared(row),
                     str(row["level"]),
                     f"{row['paper_baseline']:.3f}",
                     "not retrained" if math.isnan(row["paper_retrained"]) else f"{row['paper_retrained']:.3f}",
@@ -330,7 +332,7 @@ def _paper(rows: pd.DataFrame) -> list[Table]:
                 for _, row in of_one.iterrows()
             ),
         )
-        for (table, architecture, dataset), of_one in rows.groupby(["table", "architecture", "dataset"], sort=False)
+        for (table, architecture, dataset, streams), of_one in rows.groupby(BESIDE_KEYS, sort=False)
     ]
 
 
@@ -339,12 +341,12 @@ def _side_by_side(study: Study, recovery: pd.DataFrame, architecture: str, datas
     rows = select(recovery, primary=True, architecture=architecture, dataset=dataset, codec=codec)
     if not rows.empty:
         answering = words.heaviest(rows)
-        trained = answering[answering["epochs"] > 0]
+        trained = answering[~answering["recalibrated"]]
         name = (answering if trained.empty else trained)["cell"].iloc[0]
         cell = next(each for each in study.retrained if each.cell == name and each.labels["dataset"] == dataset)
         return [(f"baseline, seed {cell.seeds[0]}", cell.baseline[0]), (f"{name}, seed {cell.seeds[0]}", cell.retrained[0])]
     trials = select(study.trials, architecture=architecture, dataset=dataset)
-    baselines = trials[[not parents for parents in trials["parents"]]].sort_values("seed")
+    baselines = trials[trials["role"] == "baseline"].sort_values("seed")
     return [(f"baseline, seed {row['seed']}", str(trial)) for trial, row in baselines.head(1).iterrows()]
 
 

@@ -17,10 +17,10 @@ from rich.table import Table
 from analysis.page import page, pictured
 from analysis.paper import paper_tables
 from analysis.provenance import own_weights
-from analysis.recovery import Study, beside_paper, matrix, recovery
+from analysis.recovery import BESIDE_KEYS, Study, beside_paper, matrix, recovery
 from analysis.results import export
 from analysis.tracking import load, panels, studies
-from analysis.words import NO_RECOVERY, SCALE_NOTE, SIGNIFICANT, better
+from analysis.words import NO_RECOVERY, SCALE_NOTE, SIGNIFICANT, better, compared, compared_to
 
 SCHEMA = 1
 TABLE_WIDTH = 180
@@ -106,8 +106,9 @@ def show(console: Console, study: str, *, recovery: pd.DataFrame, matrix: pd.Dat
             console.rule(f"{study}: {architecture} on {dataset}, {rows['metric'].iloc[0]} ({better(rows)}), scores alone")
             console.print(_matrix(rows))
             console.print(NO_RECOVERY, highlight=False)
-    for (table, architecture, dataset), rows in beside_paper.groupby(["table", "architecture", "dataset"], sort=False):
-        console.print(_paper(rows, f"Table {table} of the paper beside {architecture} on {dataset}: other data, another scale"))
+    for (table, architecture, dataset, streams), rows in beside_paper.groupby(BESIDE_KEYS, sort=False):
+        ours = compared_to(str(architecture), str(dataset), str(streams))
+        console.print(_paper(rows, f"Table {table} of the paper beside {ours}: other data, another scale"))
 
 
 def _estimands(rows: pd.DataFrame, title: str) -> Table:
@@ -165,7 +166,7 @@ def _paper(rows: pd.DataFrame, title: str) -> Table:
     table = _table(title, ["metric", "level", "paper A", "paper B", "baseline", "continued", "retrained at it"])
     for _, row in rows.iterrows():
         table.add_row(
-            str(row["metric"]),
+            compared(row),
             str(row["level"]),
             f"{row['paper_baseline']:.3f}",
             "not retrained" if math.isnan(row["paper_retrained"]) else f"{row['paper_retrained']:.3f}",

@@ -27,7 +27,9 @@ class Results:
     trials: pd.DataFrame
     """One row a trial, indexed by its key: `cell`, `architecture`, `task`, `codec` (empty for clean), `recipe`, `dataset`, `seed`,
     `epochs`, `initial` (what its weights started from, where it has no parents), `metric` (the primary one), `ladder` (codec to
-    levels), `training_levels` (None is clean), `parents`, `control` (keys), `hyper`, `numerics`, `data_fingerprint`,
+    levels), `training_levels` (None is clean), `role` (baseline, continued or retrained), `streams` (of a fusion, those
+    that followed the recipe), `recalibrated` (whether nothing but
+    batch-norm statistics changed), `parents`, `baseline`, `control` (keys), `hyper`, `numerics`, `data_fingerprint`,
     `codec_identity` (by condition), `versions` (of libraries), `git_commit`, `setup` (all that trials of one cell must share to be
     seeds of one contrast, their parents' included), `scored` and `ended` (when clean was scored and when the run was last ended,
     in milliseconds since 1970)."""

@@ -108,7 +108,7 @@ def heaviest(rows: pd.DataFrame) -> pd.DataFrame:
 
 def outcome(row: "pd.Series[Any]") -> list[str]:
     """What one retrained network's row at a level says: the gain, whether it is clear, the share of the gap, the clean cost."""
-    trained = row["epochs"] != 0
+    trained = not row["recalibrated"]
     control = "the control" if trained else "the baseline"
     where = "at this level" if row["matched"] else "at this level among others" if row["seen"] else "at other levels"
     digits = decimals([row["baseline"], row["continued"], row["retrained"]])
@@ -134,7 +134,7 @@ def outcome(row: "pd.Series[Any]") -> list[str]:
             f"{100 * most:.0f} %)."
         )
     said.append(
-        f"On clean imagery it is {_sized(row['clean_cost'], digits)} than {control} ({row['clean_cost_low']:+.{digits}f} to "
+        f"On clean imagery, against {control}: {_sized(row['clean_cost'], digits)} ({row['clean_cost_low']:+.{digits}f} to "
         f"{row['clean_cost_high']:+.{digits}f})."
     )
     return said
@@ -173,7 +173,20 @@ def uneven(scores: pd.DataFrame) -> str:
 
 
 def _sized(difference: float, digits: int) -> str:
+    if math.isnan(difference):
+        return "undefined"
     size = f"{abs(difference):.{digits}f}"
     if float(size) == 0:
         return "no better and no worse"
     return f"{size} {'better' if difference > 0 else 'worse'}"
+
+
+def compared(row: pd.Series) -> str:
+    """The paper's metric, and ours beside it where it has another name."""
+    theirs, ours = str(row["metric"]), str(row["our_metric"])
+    return theirs if theirs == ours else f"{theirs} | {ours}"
+
+
+def compared_to(architecture: str, dataset: str, streams: str) -> str:
+    """What stands beside a table of the paper."""
+    return f"{architecture} on {dataset}" + (f", retrained: {streams}" if streams else "")

@@ -159,6 +159,8 @@ def _tags(entry: Entry) -> dict[str, str]:
         "modes": json.dumps(dict(architecture.metrics)),
         "ladder": json.dumps({codec: CODECS[codec].levels for codec in codecs}),
         "training_levels": json.dumps(recipe.seen),
+        "role": recipe.role,
+        "streams": json.dumps(recipe.streams),
         "recalibrated": json.dumps(recipe.recalibrated),
         "codec_identity": json.dumps({str(condition): identity_of(condition) for condition in entry.conditions}),
         "data_fingerprint": trial.fingerprint,

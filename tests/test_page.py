@@ -159,6 +159,18 @@ def test_a_network_tested_on_clean_alone_has_a_page() -> None:
     assert [drawing.name for drawing in page_of(clean).drawings] == ["segnet-streets-miou-by-level", "segnet-streets-miou-matrix"]
 
 
+def test_a_score_that_is_undefined_leaves_a_gap_and_no_error() -> None:
+    undefined = {**SCORES, "constant-5": [(float("nan"),) * 3] * 2, "uniform": [(0.6, 0.6, float("nan"))] * 2}
+    made = page_of(results(undefined))
+    assert "undefined" in made.html
+    assert "rgba(0,114,178,nan)" not in made.html
+
+
+def test_networks_that_score_alike_have_a_page() -> None:
+    alike = {name: [(0.5, 0.5, 0.5)] for name in SCORES}
+    assert "no better and no worse" in page_of(results(alike, noise=0)).html
+
+
 def test_the_best_score_has_the_most_colour_whichever_way_the_metric_runs() -> None:
     def deepest(mode: str) -> str:
         html = page_of(results({"baseline": [(0.6, 0.5, 0.2)]}, mode=mode)).html

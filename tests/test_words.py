@@ -25,13 +25,13 @@ def test_a_gain_is_told_with_its_interval_its_share_and_its_price() -> None:
     assert "constant-5, trained at this level: 0.520 at jpeg 5 against the control's 0.370, 0.150 better." in text
     assert "It excludes zero" in text
     assert "Of what compression costs the control, 50 % is won back" in text
-    assert "On clean imagery it is 0.040 worse than the control" in text
+    assert "On clean imagery, against the control: 0.040 worse" in text
 
 
 def test_where_lower_is_better_a_smaller_error_is_better() -> None:
     text = said(results(ERRORS, mode="min"))
     assert "0.480 at jpeg 5 against the control's 0.630, 0.150 better." in text
-    assert "0.040 worse than the control" in text
+    assert "On clean imagery, against the control: 0.040 worse" in text
     table = matrix(Study(results(ERRORS, mode="min")))
     assert better(table) == "lower is better"
     assert "The baseline scores 0.390 on clean and 0.690 at jpeg 5, 0.300 worse." in fall(table, "jpeg")
@@ -90,8 +90,7 @@ def test_a_baseline_that_was_brought_along_is_named_by_its_digest() -> None:
 
 def test_networks_that_start_from_another_baseline_are_named() -> None:
     made = brought(results({**SCORES, "uniform": SCORES["constant-5"], "older": SCORES["baseline"]}))
-    parents = {**made.trials["parents"], "uniform-0": ["older-0"], "uniform-1": ["older-1"]}
-    made.trials["parents"] = pd.Series(parents)
+    made.trials.loc[["uniform-0", "uniform-1"], "baseline"] = ["older-0", "older-1"]
     assert own_weights(Study(made))[0].endswith("(not so for segnet/jpeg/uniform, which start from another baseline)")
 
 

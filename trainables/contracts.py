@@ -195,6 +195,8 @@ class Recipe:
     """The level at which the parent's batch-norm statistics are estimated anew, without a gradient."""
     fused: "Recipe | None" = None
     """Of a fusion: the recipe of the streams that were retrained."""
+    streams: tuple[str, ...] = ()
+    """Of a fusion: the streams that followed it; the others are baselines."""
 
     @property
     def levels(self) -> tuple[int | None, ...]:
@@ -207,6 +209,13 @@ class Recipe:
     def seen(self) -> tuple[int | None, ...]:
         """Every level of the training imagery that its network, or those it fuses, have seen."""
         return self.fused.seen if self.fused else self.levels
+
+    @property
+    def role(self) -> Literal["baseline", "continued", "retrained"]:
+        """What it is in the estimands: B, a control C, or R."""
+        if self.control:
+            return "retrained"
+        return self.fused.role if self.fused else "continued" if self.parents else "baseline"
 
     @property
     def recalibrated(self) -> bool:

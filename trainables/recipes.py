@@ -47,6 +47,7 @@ def recipes_of(architecture: Architecture, codec: Codec | None) -> tuple[Recipe,
                     control=recipe.control and recipe.control + (suffix if recipe.control != BASELINE.name else ""),
                     codec=recipe.codec,
                     fused=recipe,
+                    streams=(retrained,) if retrained else tuple(architecture.streams),
                 )
             )
     return tuple(fusions)
