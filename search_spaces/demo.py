@@ -43,21 +43,39 @@ FASTER_RCNN: Hyper = {
 }
 """Seven convolutions in place of ResNet50, on the scenes in their own size."""
 
+STREAM: Hyper = {
+    "batch_size": 8,
+    "network": "small",
+    "optimiser": "adamw",
+    "lr": 3e-3,
+    "lr_schedule": "one_cycle",
+    "weight_decay": 1e-2,
+    "crop": 1.0,
+    "flip": False,
+}
+"""Five convolutions. Walking left and right are two actions here, so nothing is mirrored."""
+
+STILLS = (
+    "*/clean/*",
+    "*/jpeg/constant-15",
+    "*/jpeg/constant-10",
+    "*/jpeg/constant-5",
+    "*/jpeg/uniform",
+    "*/jpeg/recalibrated-10",
+)
+CLIPS = ("*/h264/constant-40*", "*/h264/constant-50*")
+
 DEMO = Space(
     name="demo",
     summary="embedded data, reduced networks, minutes on two cores",
-    data={"segmentation": "street_scenes", "detection": "street_objects", "depth": "street_depth"},
-    cells=(
-        "*/clean/*",
-        "*/jpeg/constant-15",
-        "*/jpeg/constant-10",
-        "*/jpeg/constant-5",
-        "*/jpeg/uniform",
-        "*/jpeg/recalibrated-10",
-    ),
+    data={"segmentation": "street_scenes", "detection": "street_objects", "depth": "street_depth", "action": "street_actions"},
+    cells=(*STILLS, *CLIPS),
     budgets={
         **{name: Budget(initial="none", epochs=8, hyper=SEGNET) for name in ("segnet", "segnet_bilinear")},
         "depth_gan": Budget(initial="none", epochs=8, hyper=DEPTH_GAN),
         "faster_rcnn": Budget(initial="none", epochs=10, hyper=FASTER_RCNN),
+        "two_stream_spatial": Budget(initial="none", epochs=12, hyper={**STREAM, "size": (96, 128), "positions": 4}),
+        "two_stream_motion": Budget(initial="none", epochs=16, hyper={**STREAM, "size": (48, 64), "positions": 2}),
+        "two_stream": Budget(initial="none"),
     },
 )

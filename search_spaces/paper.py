@@ -8,8 +8,8 @@ from search_spaces.space import Budget, Space
 PAPER = Space(
     name="paper",
     summary="the paper's networks, budgets and ladders; GPUs",
-    data={"segmentation": "cityscapes", "detection": "voc2007", "depth": "synthia"},
-    cells=("*/clean/*", "*/jpeg/constant-*", "*/jpeg/uniform", "*/jpeg/recalibrated-*"),
+    data={"segmentation": "cityscapes", "detection": "voc2007", "depth": "synthia", "action": "ucf101"},
+    cells=("*/clean/*", "*/constant-*", "*/uniform*", "*/recalibrated-*"),
     budgets={
         **{
             name: Budget(
@@ -31,6 +31,17 @@ PAPER = Space(
             precision="bfloat16",
             channels_last=True,
         ),
+        **{
+            name: Budget(
+                initial="imagenet",
+                epochs=500,
+                hyper={"batch_size": 12, "optimiser": "sgd", "lr": 1e-3, "momentum": 0.9},
+                precision="bfloat16",
+                channels_last=True,
+            )
+            for name in ("two_stream_spatial", "two_stream_motion")
+        },
+        "two_stream": Budget(initial="none"),
     },
     seeds=3,
     threads=4,

@@ -13,13 +13,14 @@ from typing import Any
 from rich.console import Console
 
 from search_spaces import DEMO
+from search_spaces.demo import STILLS
 from study.cluster import Resources
 from study.plan import Plan, make_plan
 from study.run import run
 from study.tracking import default_uri
 from trainables import Folder
 
-TINY = replace(DEMO, name="tiny", budgets={"segnet": replace(DEMO.budgets["segnet"], epochs=2)})
+TINY = replace(DEMO, name="tiny", cells=STILLS, budgets={"segnet": replace(DEMO.budgets["segnet"], epochs=2)})
 PATTERNS = ("segnet/jpeg/constant-5",)
 
 

@@ -10,6 +10,7 @@ import torch
 from rich.console import Console
 
 from search_spaces import DEMO
+from search_spaces.demo import STILLS
 from study.__main__ import main
 from study.plan import Plan, make_plan
 from study.weights import keep
@@ -17,7 +18,7 @@ from trainables import ARCHITECTURES, DATASETS, Condition, Folder, Job, TrialFol
 from trainables.ray_trainable import steps
 
 BUDGET = replace(DEMO.budgets["segnet"], epochs=1, hyper={**DEMO.budgets["segnet"].hyper, "width": 1 / 16})
-SPACE = replace(DEMO, budgets={"segnet": BUDGET})
+SPACE = replace(DEMO, cells=STILLS, budgets={"segnet": BUDGET})
 QUIET = Console(quiet=True)
 
 

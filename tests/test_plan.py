@@ -4,10 +4,11 @@ from pathlib import Path
 import pytest
 
 from search_spaces import DEMO, PAPER, SPACES, Budget, Space
+from search_spaces.demo import STILLS
 from study.plan import Plan, find_space, make_plan, read_data_flags, resolve_hyper, space_cells, store_needs
-from trainables import ARCHITECTURES, CODECS, Folder, recipes
+from trainables import ARCHITECTURES, CODECS, Folder, recipes_of
 
-SPACE = replace(DEMO, budgets={"segnet": DEMO.budgets["segnet"]})
+SPACE = replace(DEMO, cells=STILLS, budgets={"segnet": DEMO.budgets["segnet"]})
 """One architecture of the demo."""
 
 
@@ -33,7 +34,9 @@ def test_the_baseline_alone_can_be_asked_for(tmp_path: Path) -> None:
 
 def test_architectures_have_trials_of_their_own(tmp_path: Path) -> None:
     entries = plan(tmp_path, "*/constant-5", space=DEMO).entries
-    assert len({entry.trial.key for entry in entries}) == len(entries) == 3 * len(DEMO.budgets)  # with baseline and control
+    assert (
+        len({entry.trial.key for entry in entries}) == len(entries) == 12
+    )  # of four architectures of stills, with baseline and control
     for entry in entries:
         assert {parent.cell.architecture.name for parent in entry.parents} <= {entry.cell.architecture.name}
 
@@ -67,7 +70,7 @@ def test_hyper_parameters_and_budget_change_the_trial_and_its_children(tmp_path:
 
 
 def test_iterations_become_whole_epochs(tmp_path: Path) -> None:
-    space = replace(DEMO, budgets={"segnet": Budget(initial="none", iterations=101, hyper={"batch_size": 6})})
+    space = replace(DEMO, cells=STILLS, budgets={"segnet": Budget(initial="none", iterations=101, hyper={"batch_size": 6})})
     # 300 scenes in batches of 6 are 50 steps an epoch, 101 steps the third epoch's first
     assert {entry.trial.epochs for entry in plan(tmp_path, "*/clean/*", space=space).entries} == {3}
 
@@ -119,14 +122,16 @@ def test_a_space_that_leaves_out_a_control_is_refused(tmp_path: Path) -> None:
 
 def test_a_budget_needs_epochs_or_iterations(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="epochs or iterations"):
-        plan(tmp_path, space=replace(DEMO, budgets={"segnet": Budget(initial="none")}))
+        plan(tmp_path, space=replace(DEMO, cells=STILLS, budgets={"segnet": Budget(initial="none")}))
 
 
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES.keys())
 def test_a_space_names_only_what_exists(space: Space) -> None:
     cells = space_cells(space)
     assert cells
-    known = {recipe.name for codec in (None, *CODECS.values()) for recipe in recipes(codec)}
+    known = {
+        recipe.name for codec in (None, *CODECS.values()) for each in ARCHITECTURES.values() for recipe in recipes_of(each, codec)
+    }
     assert {cell.recipe.name for cell in cells} <= known
 
 

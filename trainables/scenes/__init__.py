@@ -6,7 +6,8 @@ bit-identical arrays on one machine, in whatever order the scenes are asked for.
 It works in two halves. `describe` draws a `Street` from a random generator: camera, sky, ground, facades, things,
 light, all plain frozen dataclasses in metres. `render` turns a `Street` into a `Scene` and draws nothing at random beyond
 the sensor noise, whose seed is part of the description. A sequence of one place is therefore a sequence of descriptions
-made with `dataclasses.replace` (a person with another `x` and `pose`, another `noise_seed`), each of them rendered.
+made with `dataclasses.replace` (a person with another `x` and `pose`, another `noise_seed`), each of them rendered; `clips` makes
+such sequences of people who do something.
 
 The classes are told apart by shape, by place and by fine texture of a few pixels' wavelength. Colours are drawn from
 ranges that overlap on purpose: what strong compression takes away must be something that a network needs.
@@ -17,7 +18,7 @@ number range in `Mix` and a line in `_draw_things`. If it is to be detected, add
 set `label`; if it is a class of its own, add its name to `CLASSES` there. Rendering, boxes, depth and occlusion follow.
 
 A module imports only those before it: `vocabulary`, `chance`, `texture`; `things`, and its kinds in `people`, `vehicles` and
-`roadside`; `camera`, `ground`, `facades`; `description`; `truths`, `rendering`.
+`roadside`; `camera`, `ground`, `facades`; `description`; `truths`, `rendering`; `clips`.
 """
 
 from trainables.scenes.description import PEOPLE, STREET, STREET_LEVEL, STREET_WITH_DOGS, Mix, Street, describe

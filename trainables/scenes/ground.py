@@ -11,6 +11,7 @@ from numpy.random import Generator
 from trainables.scenes.camera import Canvas, View
 from trainables.scenes.chance import random_hsv, shifted
 from trainables.scenes.texture import Grain, random_texture, sample_texture
+from trainables.scenes.things import Stripes
 from trainables.scenes.vocabulary import FAR, ROAD, SIDEWALK, TERRAIN, Colour, Floats
 
 
@@ -36,6 +37,7 @@ class Ground:
         sidewalk_edge: metres from the road's middle to the outer edge of the sidewalk.
         road, sidewalk, terrain: colours.
         texture: row and column in the texture bank.
+        pattern: on road and sidewalk, on top of the texture.
     """
 
     road_edge: float
@@ -44,6 +46,7 @@ class Ground:
     sidewalk: Colour
     terrain: Colour
     texture: tuple[int, int]
+    pattern: Stripes | None = None
 
 
 def draw_ground(rng: Generator) -> Ground:
@@ -93,6 +96,10 @@ def paint_ground(canvas: Canvas, view: View, ground: Ground) -> None:
     # Joints fade with the distance, where they would be narrower than a pixel and turn into moire.
     joints = ((beside % 0.9 < 0.09) | (ahead % 0.9 < 0.12)) * np.exp(-ahead / 12)
     paving = np.array(ground.sidewalk, np.float32) + (5 * clouds + 4 * texture("middle") - 16 * joints)[..., None]
+
+    if ground.pattern is not None:
+        relief = ground.pattern.relief(rows, canvas.columns)[..., None]
+        asphalt, paving = asphalt + relief, paving + relief
 
     tint = np.array([1, 1, 0.7], np.float32)
     grass = np.array(ground.terrain, np.float32) + (15 * texture("blades") + 6 * clouds)[..., None] * tint

@@ -96,7 +96,7 @@ def _towards(angle: float, side: int) -> NDArray[np.float64]:
 
 @dataclass(frozen=True, kw_only=True)
 class Person(Thing):
-    """A person facing the camera; `stature` is a factor on 1.75 m."""
+    """A person facing the camera; `stature` is a factor on 1.75 m, `lift` how many metres the feet are above the ground."""
 
     label: ClassVar[int | None] = OBJECTS.index("person")
     shadow: ClassVar[bool] = True
@@ -104,6 +104,7 @@ class Person(Thing):
     pose: Pose
     outfit: Outfit
     stature: float = 1.0
+    lift: float = 0.0
 
     @property
     def span(self) -> float:
@@ -112,7 +113,7 @@ class Person(Thing):
 
     def joints(self) -> dict[str, Point]:
         """Return metres right of `x` and above the ground of each of `JOINTS`, and of the neck."""
-        return {name: (x * self.stature, y * self.stature) for name, (x, y) in skeleton(self.pose).items()}
+        return {name: (x * self.stature, y * self.stature + self.lift) for name, (x, y) in skeleton(self.pose).items()}
 
     def materials(self) -> dict[str, Material]:
         """Return skin, shirt, trousers, hair, shoes and eyes."""

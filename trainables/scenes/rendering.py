@@ -1,6 +1,6 @@
 """Painting a description, far to near: the sky, the ground, the facades, the things.
 
-To add something that surrounds the things, call its painter in `render`.
+To add something that surrounds the things, call its painter in `paint_surroundings`.
 """
 
 import math
@@ -14,7 +14,7 @@ from trainables.scenes.description import STREET, Mix, Street, describe
 from trainables.scenes.facades import paint_facade
 from trainables.scenes.ground import paint_ground, paint_sky
 from trainables.scenes.texture import sample_texture
-from trainables.scenes.things import Material, Pen, Stripes, Thing
+from trainables.scenes.things import Material, Pen, Thing
 from trainables.scenes.truths import Scene, read_off
 from trainables.scenes.vocabulary import OVERSAMPLING, Floats, Point
 
@@ -44,18 +44,23 @@ def render(description: Street, height: int, width: int) -> Scene:
             raise ValueError(f"{name} must be at least {MIN_SIZE} pixels, not {size}")
     canvas = Canvas(height, width)
     view = View(description.camera, canvas)
+    paint_surroundings(canvas, view, description)
+    things = description.things
+    painted = np.zeros(len(things) + 1)
+    for index in sorted(range(len(things)), key=lambda index: -things[index].distance):
+        painted[index + 1] = paint_thing(canvas, view, things[index], index + 1) / OVERSAMPLING**2
+    return read_off(canvas, view, description, painted)
+
+
+def paint_surroundings(canvas: Canvas, view: View, description: Street) -> None:
+    """Paint what the things stand before and on."""
     paint_sky(canvas, view, description.sky)
     paint_ground(canvas, view, description.ground)
     for facade in description.facades:
         paint_facade(canvas, view, facade)
-    things = description.things
-    painted = np.zeros(len(things) + 1)
-    for index in sorted(range(len(things)), key=lambda index: -things[index].distance):
-        painted[index + 1] = _paint_thing(canvas, view, things[index], index + 1) / OVERSAMPLING**2
-    return read_off(canvas, view, description, painted)
 
 
-def _paint_thing(canvas: Canvas, view: View, thing: Thing, owner: int) -> int:
+def paint_thing(canvas: Canvas, view: View, thing: Thing, owner: int) -> int:
     """Paint a thing over what is there; return how many canvas pixels of the object to be detected it covers."""
     scale = view.scale(thing.distance)
     foot = view.foot(thing)
@@ -101,14 +106,9 @@ def _thing_colours(
     relief = roughness[parts] * sample_texture(thing.grain, rows, columns, thing.texture)
     for number, material in enumerate(materials, start=1):
         if material.stripes is not None:
-            relief += (parts == number) * _stripes(material.stripes, rows, columns)
+            relief += (parts == number) * material.stripes.relief(rows, columns)
     shade = 1 - 0.36 * np.clip(columns / (thing.span * scale), -0.5, 0.5).astype(np.float32)
     return np.asarray(palette[parts] * shade[:, None] + relief[..., None], np.float32)
-
-
-def _stripes(stripes: Stripes, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Floats:
-    along = (rows[:, None] * math.sin(stripes.angle) + columns * math.cos(stripes.angle)) / OVERSAMPLING
-    return (stripes.amplitude * np.sign(np.sin(2 * np.pi * stripes.frequency * along))).astype(np.float32)
 
 
 def _paint_shadow(canvas: Canvas, foot: Point, width: float) -> None:

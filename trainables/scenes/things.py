@@ -3,15 +3,18 @@
 To add a kind of thing, see the docstring of the package; to give things a new shape to draw with, add a method to `Pen`.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import ImageDraw
 
 from trainables.scenes.texture import Grain
-from trainables.scenes.vocabulary import Colour, Point
+from trainables.scenes.vocabulary import OVERSAMPLING, Colour, Floats, Point
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +24,11 @@ class Stripes:
     amplitude: float
     frequency: float
     angle: float = 0.0
+
+    def relief(self, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Floats:
+        """Return (rows, columns) in grey levels, for canvas coordinates given along the two axes."""
+        along = (rows[:, None] * math.sin(self.angle) + columns * math.cos(self.angle)) / OVERSAMPLING
+        return (self.amplitude * np.sign(np.sin(2 * np.pi * self.frequency * along))).astype(np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
