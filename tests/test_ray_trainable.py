@@ -146,3 +146,11 @@ def test_a_recalibrated_network_is_its_parent_with_other_statistics(tmp_path: Pa
     changed = {name.rpartition(".")[2] for name in before if before[name] != after[name]}
     assert changed - {"num_batches_tracked"} == {"running_mean", "running_var"}
     assert outcome(parent)[1] != outcome(recalibrated)[1]
+
+
+def test_a_module_that_does_not_import_on_a_worker_ends_the_trial_with_one_line(tmp_path: Path) -> None:
+    job = baseline(tmp_path, 0)
+    strange = replace(job, trial=replace(job.trial, architecture="no_such_module:NET"))
+    *_, last = steps(strange)
+    assert last["failure"].startswith("ValueError: architecture 'no_such_module:NET': no_such_module does not import")
+    assert "\n" not in last["failure"]
