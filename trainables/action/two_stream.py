@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from torchvision.models import ResNet, ResNet101_Weights, resnet101
 
 from trainables.initial import published
+from trainables.optimisation import Optimisation
 
 RGB = 3
 """Channels."""
@@ -76,25 +77,12 @@ class StreamLearner:
         self.device = device
         self._mean = torch.tensor(mean, device=device).view(-1, 1, 1)
         self._deviation = torch.tensor(deviation, device=device).view(-1, 1, 1)
-        if hyper.optimiser == "sgd":
-            self.optimiser: torch.optim.Optimizer = torch.optim.SGD(
-                network.parameters(), lr=hyper.lr, momentum=hyper.momentum, weight_decay=hyper.weight_decay
-            )
-        else:
-            self.optimiser = torch.optim.AdamW(network.parameters(), lr=hyper.lr, weight_decay=hyper.weight_decay)
-        self.lr_schedule: torch.optim.lr_scheduler.LRScheduler
-        if hyper.lr_schedule == "one_cycle":
-            self.lr_schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimiser, hyper.lr, total_steps=max(2, steps))
-        else:
-            self.lr_schedule = torch.optim.lr_scheduler.ConstantLR(self.optimiser, factor=1.0)
+        self.optimisation = Optimisation(network.parameters(), hyper, steps=steps)
 
     def update(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """One step on clips (N, S, C, H, W) and labels (N,)."""
         loss = F.cross_entropy(self._logits(batch["clip"]), batch["label"].to(self.device))
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimiser.step()
-        self.lr_schedule.step()
+        self.optimisation.step(loss)
         return {"loss": loss.detach()}
 
     def predict(self, batch: Mapping[str, Tensor]) -> Sequence[Any]:
@@ -103,17 +91,12 @@ class StreamLearner:
 
     def state_dict(self) -> dict[str, Any]:
         """Network, optimiser, learning-rate schedule."""
-        return {
-            "network": self.network.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "lr_schedule": self.lr_schedule.state_dict(),
-        }
+        return {"network": self.network.state_dict(), **self.optimisation.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what `state_dict` returned."""
         self.network.load_state_dict(state["network"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.lr_schedule.load_state_dict(state["lr_schedule"])
+        self.optimisation.load_state_dict(state)
 
     def _logits(self, clips: Tensor) -> Tensor:
         """(N, S, C, H, W) to (N, K): the sum over a clip's inputs, in float32 whatever the network computes in."""

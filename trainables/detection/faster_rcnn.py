@@ -22,6 +22,7 @@ from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
 
 from trainables.contracts import Source, Weights
 from trainables.initial import published
+from trainables.optimisation import Optimisation
 
 CHANNELS = (16, 32, 48, 64, 64, 64, 64)
 """Of the reduced trunk's seven convolutions."""
@@ -90,21 +91,10 @@ class DetectionLearner:
     def __init__(self, network: FasterRCNN, hyper: Any, *, steps: int, device: str) -> None:
         self.network: nn.Module = network.to(device)
         self.device = device
-        self.clip = hyper.clip
         network.rpn.head.register_forward_hook(_in_float32)
         network.roi_heads.box_predictor.register_forward_hook(_in_float32)
-        self.parameters = [each for each in network.parameters() if each.requires_grad]
-        if hyper.optimiser == "sgd":
-            self.optimiser: torch.optim.Optimizer = torch.optim.SGD(
-                self.parameters, lr=hyper.lr, momentum=hyper.momentum, weight_decay=hyper.weight_decay
-            )
-        else:
-            self.optimiser = torch.optim.AdamW(self.parameters, lr=hyper.lr, weight_decay=hyper.weight_decay)
-        self.lr_schedule: torch.optim.lr_scheduler.LRScheduler
-        if hyper.lr_schedule == "one_cycle":
-            self.lr_schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimiser, hyper.lr, total_steps=max(2, steps))
-        else:
-            self.lr_schedule = torch.optim.lr_scheduler.ConstantLR(self.optimiser, factor=1.0)
+        trained = [each for each in network.parameters() if each.requires_grad]
+        self.optimisation = Optimisation(trained, hyper, steps=steps, clip=hyper.clip)
 
     def update(self, batch: Mapping[str, Sequence[Any]]) -> dict[str, Tensor]:
         """One step on images, uint8 (3, H, W) each, and their truths; the two losses of the proposals and the two of the boxes.
@@ -112,12 +102,7 @@ class DetectionLearner:
         Difficult objects and crowds are not trained on, as in the paper's implementation (Detectron): they are background.
         """
         losses: dict[str, Tensor] = self.network(self._images(batch), [self._target(truth) for truth in batch["truths"]])
-        self.optimiser.zero_grad(set_to_none=True)
-        torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
-        if self.clip:
-            nn.utils.clip_grad_norm_(self.parameters, self.clip)
-        self.optimiser.step()
-        self.lr_schedule.step()
+        self.optimisation.step(torch.stack(list(losses.values())).sum())
         return {name: loss.detach() for name, loss in losses.items()}
 
     def predict(self, batch: Mapping[str, Sequence[Any]]) -> Sequence[dict[str, Any]]:
@@ -134,17 +119,12 @@ class DetectionLearner:
 
     def state_dict(self) -> dict[str, Any]:
         """Network, optimiser, learning-rate schedule."""
-        return {
-            "network": self.network.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "lr_schedule": self.lr_schedule.state_dict(),
-        }
+        return {"network": self.network.state_dict(), **self.optimisation.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what `state_dict` returned."""
         self.network.load_state_dict(state["network"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.lr_schedule.load_state_dict(state["lr_schedule"])
+        self.optimisation.load_state_dict(state)
 
     def _images(self, batch: Mapping[str, Sequence[Any]]) -> list[Tensor]:
         """0..1; torchvision's network normalises and resizes them itself."""

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from trainables.contracts import Source
 from trainables.initial import published
+from trainables.optimisation import Optimisation
 from trainables.segmentation.metrics import VOID
 
 STAGES = (64, 128, 256, 512, 512)
@@ -89,17 +90,7 @@ class SegmentationLearner:
         self._class_weights = class_weights
         self._weights: Tensor | None = None
         self._counted = False
-        if hyper.optimiser == "sgd":
-            self.optimiser: torch.optim.Optimizer = torch.optim.SGD(
-                network.parameters(), lr=hyper.lr, momentum=hyper.momentum, weight_decay=hyper.weight_decay
-            )
-        else:
-            self.optimiser = torch.optim.AdamW(network.parameters(), lr=hyper.lr, weight_decay=hyper.weight_decay)
-        self.lr_schedule: torch.optim.lr_scheduler.LRScheduler
-        if hyper.lr_schedule == "one_cycle":
-            self.lr_schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimiser, hyper.lr, total_steps=max(2, steps))
-        else:
-            self.lr_schedule = torch.optim.lr_scheduler.ConstantLR(self.optimiser, factor=1.0)
+        self.optimisation = Optimisation(network.parameters(), hyper, steps=steps)
 
     def update(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """One step on images (N, 3, H, W) uint8 and masks (N, H, W) uint8."""
@@ -110,10 +101,7 @@ class SegmentationLearner:
         logits = self.network(self._normalised(batch["image"]))
         target = batch["mask"].to(self.device, torch.long)
         loss = F.cross_entropy(logits, target, weight=self._weights, ignore_index=VOID)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimiser.step()
-        self.lr_schedule.step()
+        self.optimisation.step(loss)
         return {"loss": loss.detach()}
 
     def predict(self, batch: Mapping[str, Tensor]) -> Sequence[Any]:
@@ -122,17 +110,12 @@ class SegmentationLearner:
 
     def state_dict(self) -> dict[str, Any]:
         """Network, optimiser, learning-rate schedule."""
-        return {
-            "network": self.network.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "lr_schedule": self.lr_schedule.state_dict(),
-        }
+        return {"network": self.network.state_dict(), **self.optimisation.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what `state_dict` returned."""
         self.network.load_state_dict(state["network"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.lr_schedule.load_state_dict(state["lr_schedule"])
+        self.optimisation.load_state_dict(state)
 
     def _normalised(self, images: Tensor) -> Tensor:
         """ImageNet's mean and deviation, which VGG's weights expect."""
