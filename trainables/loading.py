@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from multiprocessing import set_forkserver_preload
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -132,6 +133,11 @@ class _Collate:
         return Batch(self.examples(examples), [kept for kept in frames if kept is not None], sizes, shapes)
 
 
+def _one_thread(_worker: int) -> None:
+    """Workers run side by side: OpenCV, like torch, gives each one thread."""
+    cv2.setNumThreads(1)
+
+
 def loader(items: Samples, batches: Sequence[list[Draw]] | Sampler[list[Draw]], runtime: Runtime) -> DataLoader[Sample]:
     """A torch loader of `Batch`es; with workers, they persist over epochs.
 
@@ -147,5 +153,6 @@ def loader(items: Samples, batches: Sequence[list[Draw]] | Sampler[list[Draw]], 
         pin_memory=runtime.device != "cpu",
         persistent_workers=runtime.workers > 0,
         multiprocessing_context="forkserver" if runtime.workers else None,
+        worker_init_fn=_one_thread if runtime.workers else None,
         generator=torch.Generator(),  # else every pass would draw from, and so shift, the global stream
     )

@@ -204,8 +204,10 @@ def _source(dataset: str, path: str | None) -> Source:
 
 
 def _runtime(job: Job) -> Runtime:
-    """The device of this process, after setting its threads: their number changes sums in the last digits."""
+    """The device of this process, after setting its threads: torch's number of them changes sums in the last digits."""
+    import cv2
     import torch
 
     torch.set_num_threads(job.threads)
+    cv2.setNumThreads(job.threads)
     return Runtime(device="cuda" if job.gpu and torch.cuda.is_available() else "cpu", workers=job.workers, store=default_store())
