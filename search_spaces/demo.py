@@ -63,7 +63,7 @@ STILLS = (
     "*/jpeg/uniform",
     "*/jpeg/recalibrated-10",
 )
-CLIPS = ("*/h264/constant-40*", "*/h264/constant-50*")
+CLIPS = ("*/h264/constant-25*", "*/h264/constant-[345]0*")
 
 DEMO = Space(
     name="demo",
