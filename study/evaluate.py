@@ -38,19 +38,20 @@ def evaluation_plan(target: str, weights: str, *, space: Space, data: Sequence[s
 
 
 def scores(plan: Plan) -> list[dict[str, Any]]:
-    """A row a condition: codec, level, rate and metrics."""
+    """A row a condition: codec, level, rate, metrics and what was chosen for them on validation."""
     (entry,) = plan.entries
     return [
-        {"codec": each["codec"], "level": each["level"], "bits_per_pixel": each["bits_per_pixel"], **each["metrics"]}
+        {name: each[name] for name in ("codec", "level", "bits_per_pixel")} | each["metrics"] | each["chosen"]
         for each in plan.folder(entry.trial).scores(entry.conditions)
     ]
 
 
 def scores_text(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> Table:
-    """The scores as a table, the primary metric first."""
+    """The scores as a table, the primary metric first, what was chosen last."""
     (entry,) = plan.entries
     architecture = entry.cell.architecture
-    metrics = [architecture.metric, *(name for name in architecture.metrics if name != architecture.metric)]
+    others = [name for name in rows[0] if name not in ("codec", "level", "bits_per_pixel", architecture.metric)]
+    metrics = [architecture.metric, *others]
     title = f"{architecture.name} on {entry.cell.dataset}, {entry.trial.initial}"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
     for heading in ("codec", "level", "bit/px", *metrics):

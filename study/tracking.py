@@ -183,6 +183,8 @@ def _metrics(entry: Entry, folder: TrialFolder) -> Iterator[Metric]:
         time, codec, level = _milliseconds(record["time"]), record["codec"], record["level"]
         for name, value in record["metrics"].items():
             yield Metric(f"test/{codec or 'clean'}/{name}", value, time, level or 0)
+        for name, value in record.get("chosen", {}).items():
+            yield Metric(f"chosen/{codec or 'clean'}/{name}", value, time, level or 0)
         if codec:
             yield Metric(f"rate/{codec}", record["bits_per_pixel"], time, level)
             if record["stream_bits_per_pixel"] is not None:

@@ -386,7 +386,7 @@ def test_where_nothing_is_right_the_threshold_is_a_half() -> None:
 def test_calibrated_scoring_is_scoring_at_the_best_threshold() -> None:
     validation, test = matches(*images(0)), matches(*images(1))
     once = np.ones((1, len(test)), np.int64)
-    calibrated, plain = calibrate(validation)(test, once), score(test, once, threshold=best_threshold(validation))
+    calibrated, plain = calibrate(validation).score(test, once), score(test, once, threshold=best_threshold(validation))
     assert {name: each.tolist() for name, each in calibrated.items()} == {name: each.tolist() for name, each in plain.items()}
 
 

@@ -1,7 +1,7 @@
 import copy
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from trainables import CODECS, Architecture, Condition, Epoch, Recipe, Runtime, Score, Source, evaluate, recipes, train
-from trainables.contracts import Weights
+from trainables.contracts import Calibration, Numerics, Weights
+from trainables.evaluation import measure
 from trainables.resampling import REPLICATES, resamples
 from trainables.schedules import Uniform
 from trainables.store import Store
@@ -329,16 +330,40 @@ def test_weights_of_another_shape_are_refused_in_one_line(segnet: Architecture, 
     assert "\n" not in str(refused.value)
 
 
+def _pixels(statistics: Sequence[Any]) -> int:
+    return sum(int(confusion.sum()) for confusion in statistics)
+
+
 def test_an_architecture_that_calibrates_is_scored_by_what_it_made_of_clean_validation(
     segnet: Architecture, hyper: Any, streets: Source
 ) -> None:
-    def calibrate(statistics: Sequence[Any]) -> Any:
-        pixels = sum(int(confusion.sum()) for confusion in statistics)
-        return lambda _statistics, weights: {"pixels": np.full(len(weights), pixels)}
+    def calibrate(validation: Callable[[Condition], Sequence[Any]], _: Condition) -> Calibration:
+        pixels = _pixels(validation(Condition()))
+        return Calibration(lambda _statistics, weights: {"pixels": np.full(len(weights), pixels)}, {"pixels": pixels})
 
     weights = segnet.learner(hyper, streets, 1, "cpu").network.state_dict()
     calibrated = replace(segnet, calibrate=calibrate)
     scores = list(evaluate(calibrated, hyper, weights, data=streets, conditions=EVERY[-2:]))
     known = sum(int((streets.val.target(index) != 255).sum()) for index in range(4))
     assert [score.metrics for score in scores] == [{"pixels": known}] * 2
+    assert [score.chosen for score in scores] == [{"pixels": known}] * 2
     assert [score.replicates["pixels"].tolist() for score in scores] == [[known] * REPLICATES] * 2
+
+
+def test_a_calibration_sees_validation_under_the_condition_that_is_scored(
+    segnet: Architecture, hyper: Any, streets: Source
+) -> None:
+    def calibrate(validation: Callable[[Condition], Sequence[Any]], condition: Condition) -> Calibration:
+        right = sum(int(np.trace(confusion)) for confusion in validation(condition))
+        return Calibration(segnet.score, {"right": right})
+
+    learner = segnet.learner(hyper, streets, 1, "cpu")
+    scores = list(
+        evaluate(replace(segnet, calibrate=calibrate), hyper, learner.network.state_dict(), data=streets, conditions=EVERY)
+    )
+    by_hand = [
+        sum(np.trace(each) for each in measure(segnet, hyper, learner, streets, "val", at, Numerics(), Runtime()).statistics)
+        for at in EVERY
+    ]
+    assert [score.chosen["right"] for score in scores] == by_hand
+    assert len(set(by_hand)) > 1

@@ -144,6 +144,7 @@ def score(condition: Condition, *, pictures: int = 2, shade: int = 0, width: int
         stream_bits_per_pixel=None,
         bytes_per_item=1152.5 if coded else None,
         metrics={"miou": 0.1 + 0.2, "global_accuracy": 0.5},
+        chosen={"threshold": 0.25},
         replicates={"miou": np.array([0.25, 1 / 3]), "global_accuracy": np.array([0.5, 0.125])},
         pictures=[np.full((10, width, 3), shade, np.uint8)] * pictures,
     )
@@ -254,6 +255,7 @@ def test_a_score_is_read_back(folder: TrialFolder) -> None:
         "stream_bits_per_pixel": None,
         "bytes_per_item": 1152.5,
         "metrics": {"miou": 0.1 + 0.2, "global_accuracy": 0.5},
+        "chosen": {"threshold": 0.25},
         "replicates": {"miou": [0.25, 1 / 3], "global_accuracy": [0.5, 0.125]},
     }
 

@@ -30,6 +30,14 @@ Scoring = Callable[[Sequence[Any], npt.NDArray[np.int64]], Mapping[str, npt.NDAr
 """(statistics of N items, weights (R, N) that say how often each item counts) to (R,) values of every metric."""
 
 
+class Calibration(NamedTuple):
+    """A scoring whose settings were chosen on validation."""
+
+    score: Scoring
+    chosen: Mapping[str, float]
+    """The settings, by name."""
+
+
 class Size(NamedTuple):
     """Bytes after coding."""
 
@@ -263,9 +271,10 @@ class Architecture:
     initial: Mapping[str, Callable[["nn.Module"], None]] = field(default_factory=dict)
     """Published initial weights by name: functions that load them into a fresh network, and raise ValueError where they cannot be
     had. `none` (random) and a file of the network's own weights are there without being named."""
-    calibrate: Callable[[Sequence[Any]], Scoring] | None = None
-    """(statistics of clean validation) to what scores test in place of `score`, where metrics have a setting that is chosen there
-    and then holds under all conditions, as a detector's threshold does. None: there is nothing to choose."""
+    calibrate: Callable[[Callable[["Condition"], Sequence[Any]], "Condition"], Calibration] | None = None
+    """(from a condition to the statistics of validation under it, the condition to be scored) to what scores test in place of
+    `score`, where metrics have a setting that is chosen on validation: on clean and held under all conditions, as a detector's
+    threshold is, or anew for each. None: there is nothing to choose."""
     codec: str = "jpeg"
     """What its imagery is compressed by where nothing else is said. Other codecs of its kind, for stills or clips, apply too."""
 
@@ -327,6 +336,8 @@ class Score:
     """The same without each item's first frame, which in short clips outweighs what a stream costs; None for stills too."""
     bytes_per_item: float | None
     metrics: Mapping[str, float]
+    chosen: Mapping[str, float] = field(default_factory=dict)
+    """Settings of the metrics that were chosen on validation, as a threshold."""
     replicates: Mapping[str, npt.NDArray[np.float64]] = field(repr=False)
     """Each metric on the same (R,) bootstrap resamples of the test set in every run."""
     pictures: Sequence[npt.NDArray[np.uint8]] = field(repr=False, default=())

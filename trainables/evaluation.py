@@ -5,14 +5,26 @@ A metric is added in a task's room: its `statistics` say what each item contribu
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from trainables.contracts import Architecture, Condition, Learner, Numerics, Score, Size, Source, Weights
+from trainables.contracts import (
+    Architecture,
+    Calibration,
+    Condition,
+    Learner,
+    Numerics,
+    Score,
+    Scoring,
+    Size,
+    Source,
+    Weights,
+)
 from trainables.initial import load
 from trainables.loading import evaluation_draws, loader, samples
 from trainables.numerics import computing, prepare
@@ -46,23 +58,28 @@ def evaluate(
 ) -> Iterator[Score]:
     """Score weights on the test split under each condition, yielding after each.
 
-    An architecture that calibrates its scoring is first measured on clean validation. Raises ValueError for a codec that is not in
+    An architecture that calibrates its scoring is measured on validation too. Raises ValueError for a codec that is not in
     `CODECS`, a level that it does not have, or weights that do not fit the network.
     """
     learner = architecture.learner(hyper, data, 1, runtime.device)
     load(architecture, learner.network, weights)
     prepare(learner, numerics)
-    if architecture.calibrate is not None:
-        clean = measure(architecture, hyper, learner, data, "val", Condition(), numerics, runtime)
-        architecture = replace(architecture, score=architecture.calibrate(clean.statistics))
+
+    @cache
+    def validation(condition: Condition) -> Sequence[Any]:
+        return measure(architecture, hyper, learner, data, "val", condition, numerics, runtime).statistics
+
     counts = resamples(data.fingerprint, data.test.groups)
     for condition in conditions:
+        calibrate = architecture.calibrate
+        score, chosen = Calibration(architecture.score, {}) if calibrate is None else calibrate(validation, condition)
         measured = measure(architecture, hyper, learner, data, "test", condition, numerics, runtime, pictures=PICTURES)
         yield Score(
             condition=condition,
             **_rates(measured, condition),
-            metrics=metrics(architecture, measured.statistics),
-            replicates=dict(architecture.score(measured.statistics, counts)),
+            metrics=metrics(score, measured.statistics),
+            chosen=chosen,
+            replicates=dict(score(measured.statistics, counts)),
             pictures=measured.pictures,
             outputs=np.stack(measured.outputs) if measured.outputs else None,
         )
@@ -79,7 +96,7 @@ def fuse(
         raise ValueError(f"{architecture.name} fuses nothing")
     statistics = architecture.fuse(outputs, data)
     counts = resamples(data.fingerprint, data.test.groups)
-    return metrics(architecture, statistics), dict(architecture.score(statistics, counts))
+    return metrics(architecture.score, statistics), dict(architecture.score(statistics, counts))
 
 
 def _rates(measured: Measured, condition: Condition) -> dict[str, float | None]:
@@ -95,10 +112,10 @@ def _rates(measured: Measured, condition: Condition) -> dict[str, float | None]:
     }
 
 
-def metrics(architecture: Architecture, statistics: Sequence[Any]) -> dict[str, float]:
+def metrics(score: Scoring, statistics: Sequence[Any]) -> dict[str, float]:
     """Every metric over items that count once each."""
     once = np.ones((1, len(statistics)), np.int64)
-    return {name: float(values[0]) for name, values in architecture.score(statistics, once).items()}
+    return {name: float(values[0]) for name, values in score(statistics, once).items()}
 
 
 def measure(

@@ -125,5 +125,5 @@ def _validation(
     for level in schedule.levels:
         condition = Condition() if level is None else Condition(codec=codec, level=level)
         measured = measure(architecture, hyper, learner, data, "val", condition, numerics, runtime)
-        scores.append(metrics(architecture, measured.statistics))
+        scores.append(metrics(architecture.score, measured.statistics))
     return {name: sum(score[name] for score in scores) / len(scores) for name in architecture.metrics}

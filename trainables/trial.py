@@ -229,6 +229,7 @@ class TrialFolder:
             "stream_bits_per_pixel": score.stream_bits_per_pixel,
             "bytes_per_item": score.bytes_per_item,
             "metrics": dict(score.metrics),
+            "chosen": dict(score.chosen),
             "replicates": {name: [float(value) for value in values] for name, values in score.replicates.items()},
         }
         self.write_json(score_file(score.condition), record)

@@ -7,7 +7,7 @@ expect.
 """
 
 import colorsys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from trainables.contracts import Architecture, Dataset, Frames, Learner, Scoring, Source
+from trainables.contracts import Architecture, Calibration, Condition, Dataset, Frames, Learner, Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,10 +96,11 @@ def _score(statistics: Sequence[Any], weights: npt.NDArray[np.int64]) -> Any:
     return score(statistics, weights)
 
 
-def _calibrate(statistics: Sequence[Any]) -> Scoring:
+def _calibrate(validation: Callable[[Condition], Sequence[Any]], _: Condition) -> Calibration:
+    """One threshold for all conditions: what a user of the network would have chosen before he compressed anything."""
     from trainables.detection.metrics import calibrate
 
-    return calibrate(statistics)
+    return calibrate(validation(Condition()))
 
 
 SHOWN = 0.5

@@ -2,12 +2,9 @@
 
 What each image contributes (`Matches`) is found once; a resample then only weighs images. To add a metric at the threshold, count
 it by image in `_counts` and divide in `_at_threshold`; to add an average precision, give it a line in `_curves`.
-
-Detections of equal scores are one point of the precision-recall curve: no threshold tells them apart, and no figure hangs on the
-order of files. COCO's own program ranks them by that order; without ties the figures are equal.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,29 +12,33 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trainables.contracts import Scoring
+from trainables.average_precision import (
+    CHUNK,
+    IGNORED,
+    LEVELS,
+    RECALLS,
+    RIGHT,
+    WRONG,
+    Bools,
+    Floats,
+    Steps,
+    area,
+    assigned,
+    coco_steps,
+    outcomes,
+    outside,
+)
+from trainables.contracts import Calibration
 from trainables.detection.boxes import Truth
 
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
-
-OVERLAPS = np.linspace(0.5, 0.95, 10)
-"""The intersections over union from which on COCO takes an object for found."""
 SIZES = np.array([(0, 1e10), (0, 32**2), (32**2, 96**2), (96**2, 1e10)])
 """Least and most area, in pixels, of COCO's objects: all, small, medium, large."""
-RECALLS = np.linspace(0, 1, 101)
-"""At which COCO reads the precision."""
 NEAR = 0.1
 """The overlap below which a detection has nothing to do with an object (Hoiem et al. 2012)."""
 MOST = 100
 """Detections of a class in an image that COCO looks at."""
 THRESHOLD = 0.5
 """The score from which on a detection counts, where none was chosen on validation."""
-CHUNK = 2**25
-"""Detections x resamples that are looked at together: what scoring needs of memory."""
-
-RIGHT, WRONG, IGNORED = 1, 0, -1
-"""What becomes of a detection. It is ignored where it found what is not asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +48,7 @@ class Matches:
     scores: npt.NDArray[np.float32]
     labels: npt.NDArray[np.int16]
     coco: npt.NDArray[np.int8]
-    """(D, 4, 10), what became of each for every one of `SIZES` and `OVERLAPS`."""
+    """(D, 4, 10), what became of each for every one of `SIZES` and `LEVELS`."""
     voc: npt.NDArray[np.int8]
     """(D,), what became of each by VOC 2007's rules."""
     stray: Bools
@@ -83,18 +84,16 @@ def _matches(prediction: Mapping[str, Any], truth: Truth, classes: int) -> Match
     union, share = overlaps(boxes, truth["boxes"])
     overlap = np.where(crowd, share, union)
     own = labels[:, None] == truth["labels"]
-    beyond = _outside(truth["areas"]) | unasked
-    found = _assigned(np.where(own, overlap, 0), beyond, crowd)
-    # A detection that found nothing is wrong, or of no interest where it has not the size that is asked for.
-    alone = np.where(_outside((boxes[:, 2:] - boxes[:, :2]).astype(np.float64).prod(axis=1)), IGNORED, WRONG)
-    unwanted = np.pad(beyond, ((0, 0), (0, 1)))[np.arange(len(SIZES))[:, None], found]  # the last column is for -1
+    beyond = outside(truth["areas"], SIZES) | unasked
+    found = assigned(np.where(own, overlap, 0), beyond, crowd)
+    areas = (boxes[:, 2:] - boxes[:, :2]).astype(np.float64).prod(axis=1)
     asked = np.flatnonzero(~unasked)
-    near = (overlap >= NEAR) & (overlap < OVERLAPS[0])
-    fates = [found[:, 0, :1] == asked, ((overlap >= OVERLAPS[0]) & ~own)[:, asked], (near & own)[:, asked]]
+    near = (overlap >= NEAR) & (overlap < LEVELS[0])
+    fates = [found[:, 0, :1] == asked, ((overlap >= LEVELS[0]) & ~own)[:, asked], (near & own)[:, asked]]
     return Matches(
         scores=scores.astype(np.float32),
         labels=labels.astype(np.int16),
-        coco=np.where(found < 0, alone.T[..., None], np.where(unwanted, IGNORED, RIGHT)).astype(np.int8),
+        coco=outcomes(found, beyond, outside(areas, SIZES)),
         voc=_voc(np.where(own, union, 0), unasked),
         stray=np.asarray((overlap < NEAR).all(axis=1)),
         objects=np.array([np.bincount(truth["labels"][~each], minlength=classes) for each in beyond], np.int32),
@@ -107,28 +106,6 @@ def _ranked(scores: npt.NDArray[Any], labels: npt.NDArray[Any]) -> npt.NDArray[n
     order = np.lexsort((-scores, labels))
     by_class = np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
     return np.concatenate([each[:MOST] for each in by_class])
-
-
-def _outside(areas: npt.NDArray[Any]) -> Bools:
-    """(4, N): which areas are none of each of `SIZES`."""
-    return np.asarray((areas < SIZES[:, :1]) | (areas > SIZES[:, 1:]))
-
-
-def _assigned(overlap: Floats, beyond: Bools, crowd: Bools) -> npt.NDArray[np.int64]:
-    """Which object each detection found, (D, 4, 10), -1 for none, as COCO's program assigns them.
-
-    In the order of their scores, detections take the free object that they overlap most, the last of equals, one that is asked for
-    before one that is not; a crowd is never taken. `overlap` (D, G) is 0 between classes; `beyond` (4, G) are not asked for.
-    """
-    found = np.full((len(overlap), len(SIZES), len(OVERLAPS)), -1)
-    free = np.ones((len(SIZES), len(OVERLAPS), len(crowd)), np.bool_)
-    for place in np.flatnonzero((overlap >= OVERLAPS[0]).any(axis=1)):
-        enough = free & (overlap[place] >= OVERLAPS[:, None])
-        for wanted in (enough & ~beyond[:, None], enough & beyond[:, None]):
-            best = len(crowd) - 1 - np.where(wanted, overlap[place], -1)[..., ::-1].argmax(axis=-1)
-            found[place] = np.where((found[place] < 0) & wanted.any(axis=-1), best, found[place])
-        free &= crowd | (np.arange(len(crowd)) != found[place][..., None])
-    return found
 
 
 def _voc(overlap: Floats, unasked: Bools) -> npt.NDArray[np.int8]:
@@ -164,13 +141,14 @@ def score(matches: Sequence[Matches], weights: npt.NDArray[np.int64], *, thresho
     return {name: np.concatenate([part[name] for part in scored]) for name in scored[0]}
 
 
-def calibrate(matches: Sequence[Matches]) -> Scoring:
-    """`score` at the threshold of the best F1 at IoU 0.5 on these images, the highest of equals; `THRESHOLD` if none is right."""
-    return partial(score, threshold=best_threshold(matches))
+def calibrate(matches: Sequence[Matches]) -> Calibration:
+    """`score` at the best threshold on these images."""
+    threshold = best_threshold(matches)
+    return Calibration(partial(score, threshold=threshold), {"threshold": threshold})
 
 
 def best_threshold(matches: Sequence[Matches]) -> float:
-    """The threshold that `calibrate` chooses."""
+    """The threshold of the best F1 at IoU 0.5 on images, the highest of equals; `THRESHOLD` if none is right."""
     states, scores = (np.concatenate(part) for part in zip(*((each.coco[:, 0, 0], each.scores) for each in matches), strict=True))
     asked = states != IGNORED
     values, places = np.unique(-scores[asked], return_inverse=True)
@@ -197,64 +175,26 @@ def _average_precisions(matches: Sequence[Matches], weights: npt.NDArray[np.int6
         states = np.concatenate([coco[its].reshape(len(its), -1), voc[its, None]], axis=1)
         for name, (size, columns, steps) in curves.items():
             for column in columns:
-                area = _area(states[:, column], scores[its], image[its], times, objects[:, size, label], steps)
-                sums[name] += area / len(columns)
+                under = area(states[:, column], scores[its], image[its], times, objects[:, size, label], steps)
+                sums[name] += under / len(columns)
     present = {name: (objects[:, size] > 0).sum(axis=1) for name, (size, _, _) in curves.items()}
     return {name: np.divide(sums[name], present[name], out=np.zeros(len(weights)), where=present[name] > 0) for name in curves}
 
 
-Steps = Callable[[npt.NDArray[np.int64], Floats], npt.NDArray[np.int64]]
-
-
 def _curves() -> Iterable[tuple[str, tuple[int, Sequence[int], tuple[Steps, int]]]]:
     """Of each average precision: which of `SIZES`, the columns of states that it averages, and where it reads the precision."""
-    many = len(OVERLAPS)
-    yield "map", (0, range(many), (_coco_steps, len(RECALLS)))
-    yield "ap50", (0, [0], (_coco_steps, len(RECALLS)))
-    yield "ap75", (0, [5], (_coco_steps, len(RECALLS)))
+    many = len(LEVELS)
+    yield "map", (0, range(many), (coco_steps, len(RECALLS)))
+    yield "ap50", (0, [0], (coco_steps, len(RECALLS)))
+    yield "ap75", (0, [5], (coco_steps, len(RECALLS)))
     for size, name in enumerate(("ap_small", "ap_medium", "ap_large"), start=1):
-        yield name, (size, range(size * many, (size + 1) * many), (_coco_steps, len(RECALLS)))
+        yield name, (size, range(size * many, (size + 1) * many), (coco_steps, len(RECALLS)))
     yield "voc07_ap50", (0, [len(SIZES) * many], (_voc_steps, 11))
-
-
-def _coco_steps(right: npt.NDArray[np.int64], objects: Floats) -> npt.NDArray[np.int64]:
-    """How many of `RECALLS` are reached, in the floating-point numbers that COCO's program compares."""
-    return np.searchsorted(RECALLS, right / objects, side="right")
 
 
 def _voc_steps(right: npt.NDArray[np.int64], objects: Floats) -> npt.NDArray[np.int64]:
     """How many of the recalls 0, 0.1, ... 1 are reached, exactly."""
     return 10 * right // objects.astype(np.int64) + 1
-
-
-def _area(
-    states: npt.NDArray[np.int8],
-    scores: npt.NDArray[np.float32],
-    image: npt.NDArray[np.int64],
-    times: npt.NDArray[np.int32],
-    objects: Floats,
-    reading: tuple[Steps, int],
-) -> Floats:
-    """(R,) areas under the curves of D detections in the order of their scores; 0 without objects.
-
-    Precision rises nowhere but where a detection is right: the curve is evaluated at the scores of those alone.
-    """
-    steps, levels = reading
-    asked = np.flatnonzero(states != IGNORED)
-    right = states[asked] == RIGHT
-    ends = np.flatnonzero(np.append(np.diff(scores[asked]) != 0, True))
-    if not right.any():
-        return np.zeros(times.shape[1])
-    points = ends[np.logical_or.reduceat(right, np.concatenate([[0], ends[:-1] + 1]))]
-    starts = np.concatenate([[0], points[:-1] + 1])
-    given = np.add.reduceat(times[image[asked[: points[-1] + 1]]], starts, axis=0, dtype=np.int64).cumsum(axis=0)
-    finders = np.flatnonzero(right)
-    found = np.add.reduceat(times[image[asked[finders]]], np.searchsorted(finders, starts), axis=0, dtype=np.int64).cumsum(axis=0)
-    precision = np.divide(found, given, out=np.zeros(found.shape), where=given > 0)
-    best = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
-    reached = steps(found, np.where(objects > 0, objects, 1))
-    area = (best * np.diff(reached, axis=0, prepend=0)).sum(axis=0) / levels
-    return np.where(objects > 0, area, 0)
 
 
 def _at_threshold(matches: Sequence[Matches], weights: npt.NDArray[np.int64], threshold: float) -> dict[str, Floats]:
