@@ -8,7 +8,7 @@ import base64
 import io
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any
 
@@ -18,8 +18,9 @@ from matplotlib.image import imread, imsave
 
 from analysis import words
 from analysis.figures import Drawing, by_level, by_rate, gains, heat_map
+from analysis.paper import TABLE_NOTES
 from analysis.provenance import commands, how_made, own_weights, where_from
-from analysis.recovery import BESIDE_KEYS, Study, ordered, select
+from analysis.recovery import Study, ordered, select
 
 PICTURE_BYTES = 400_000
 """A picture of predictions that is larger without loss is taken into the page at `PICTURE_QUALITY`."""
@@ -41,6 +42,7 @@ class Table:
     caption: str
     headings: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -314,26 +316,13 @@ def _overview(recovery: pd.DataFrame) -> Table | None:
 def _paper(rows: pd.DataFrame) -> list[Table]:
     if rows.empty:
         return []
-    headings = ("metric", "level", "paper A", "paper B", "baseline", "continued", "retrained at it")
-    return [
-        Table(
-            caption=f"Table {table} of the paper beside {words.compared_to(str(architecture), str(dataset), str(streams))}",
-            headings=headings,
-            rows=tuple(
-                (
-                    words.compared(row),
-                    str(row["level"]),
-                    f"{row['paper_baseline']:.3f}",
-                    "not retrained" if math.isnan(row["paper_retrained"]) else f"{row['paper_retrained']:.3f}",
-                    f"{row['baseline']:.3f}",
-                    f"{row['continued']:.3f}",
-                    str(row["retrained_at_this_level"]) if math.isnan(row["retrained"]) else f"{row['retrained']:.3f}",
-                )
-                for _, row in of_one.iterrows()
-            ),
-        )
-        for (table, architecture, dataset, streams), of_one in rows.groupby(BESIDE_KEYS, sort=False)
-    ]
+    tables: dict[tuple[str, str, str], Table] = {}
+    for (table, architecture, dataset), of_one in rows.groupby(["table", "architecture", "dataset"], sort=False):
+        headings, lines = words.beside(of_one)
+        caption = f"Table {table} of the paper beside {architecture} on {dataset}"
+        tables[str(table), str(architecture), str(dataset)] = Table(caption=caption, headings=headings, rows=tuple(lines))
+    last = {key[0]: key for key in tables}  # what a reader must know of a table of the paper's is said once, below
+    return [replace(made, note=TABLE_NOTES.get(key[0], "")) if last[key[0]] == key else made for key, made in tables.items()]
 
 
 def _side_by_side(study: Study, recovery: pd.DataFrame, architecture: str, dataset: str, codec: str) -> list[tuple[str, str]]:

@@ -6,6 +6,7 @@ To add a table, add it to `report`; what the page shows is made in `analysis.pag
 import json
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,12 @@ from rich.console import Console
 from rich.table import Table
 
 from analysis.page import page, pictured
-from analysis.paper import paper_tables
+from analysis.paper import TABLE_NOTES, paper_tables
 from analysis.provenance import own_weights
-from analysis.recovery import BESIDE_KEYS, Study, beside_paper, matrix, recovery
+from analysis.recovery import Study, beside_paper, matrix, recovery
 from analysis.results import export
 from analysis.tracking import load, panels, studies
-from analysis.words import NO_RECOVERY, SCALE_NOTE, SIGNIFICANT, better, compared, compared_to
+from analysis.words import NO_RECOVERY, SCALE_NOTE, SIGNIFICANT, beside, better
 
 SCHEMA = 1
 TABLE_WIDTH = 180
@@ -106,9 +107,15 @@ def show(console: Console, study: str, *, recovery: pd.DataFrame, matrix: pd.Dat
             console.rule(f"{study}: {architecture} on {dataset}, {rows['metric'].iloc[0]} ({better(rows)}), scores alone")
             console.print(_matrix(rows))
             console.print(NO_RECOVERY, highlight=False)
-    for (table, architecture, dataset, streams), rows in beside_paper.groupby(BESIDE_KEYS, sort=False):
-        ours = compared_to(str(architecture), str(dataset), str(streams))
-        console.print(_paper(rows, f"Table {table} of the paper beside {ours}: other data, another scale"))
+    for table, of_table in beside_paper.groupby("table", sort=False):
+        for (architecture, dataset), rows in of_table.groupby(["architecture", "dataset"], sort=False):
+            headings, lines = beside(rows)
+            printed = _table(f"Table {table} of the paper beside {architecture} on {dataset}: other data, another scale", headings)
+            for line in lines:
+                printed.add_row(*line)
+            console.print(printed)
+        if table in TABLE_NOTES:
+            console.print(TABLE_NOTES[str(table)], highlight=False)
 
 
 def _estimands(rows: pd.DataFrame, title: str) -> Table:
@@ -133,7 +140,7 @@ def _estimands(rows: pd.DataFrame, title: str) -> Table:
     return table
 
 
-def _table(title: str, headings: list[str]) -> Table:
+def _table(title: str, headings: Sequence[str]) -> Table:
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     for heading in headings:
         table.add_column(heading, no_wrap=True, justify="left" if heading in {"cell", "metric", "recipe"} else "right")
@@ -159,19 +166,4 @@ def _matrix(rows: pd.DataFrame) -> Table:
     for cell, of_cell in rows.groupby("cell", sort=False):
         values = dict(zip(of_cell["condition"], of_cell["value"], strict=True))
         table.add_row(str(cell), *(f"{values[condition]:.3f}" if condition in values else "" for condition in conditions))
-    return table
-
-
-def _paper(rows: pd.DataFrame, title: str) -> Table:
-    table = _table(title, ["metric", "level", "paper A", "paper B", "baseline", "continued", "retrained at it"])
-    for _, row in rows.iterrows():
-        table.add_row(
-            compared(row),
-            str(row["level"]),
-            f"{row['paper_baseline']:.3f}",
-            "not retrained" if math.isnan(row["paper_retrained"]) else f"{row['paper_retrained']:.3f}",
-            f"{row['baseline']:.3f}",
-            f"{row['continued']:.3f}",
-            str(row["retrained_at_this_level"]) if math.isnan(row["retrained"]) else f"{row['retrained']:.3f}",
-        )
     return table

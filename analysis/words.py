@@ -181,12 +181,38 @@ def _sized(difference: float, digits: int) -> str:
     return f"{size} {'better' if difference > 0 else 'worse'}"
 
 
-def compared(row: pd.Series) -> str:
-    """The paper's metric, and ours beside it where it has another name."""
-    theirs, ours = str(row["metric"]), str(row["our_metric"])
-    return theirs if theirs == ours else f"{theirs} | {ours}"
+OURS = ("baseline", "continued", "retrained")
 
 
-def compared_to(architecture: str, dataset: str, streams: str) -> str:
-    """What stands beside a table of the paper."""
-    return f"{architecture} on {dataset}" + (f", retrained: {streams}" if streams else "")
+def beside(rows: pd.DataFrame) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Headings and lines of one of the paper's tables with ours in columns, from the rows of `recovery.beside_paper` for it.
+
+    Where several of our networks or metrics answer one of the paper's, they have columns of their own, under the streams that were
+    retrained or the metric's name.
+    """
+    several = rows.groupby("metric")["our_metric"].nunique().max() > 1
+    names = [
+        ", ".join(part for part in (streams, own if several else "") if part)
+        for streams, own in zip(rows["streams"], rows["our_metric"], strict=True)
+    ]
+    named = rows.assign(variant=names)
+    # Fusions differ in what was retrained; their baseline is one.
+    shared = named.groupby(["metric", "level"])["baseline"].nunique().max() == 1
+    ours = [
+        (name, column)
+        for place, name in enumerate(dict.fromkeys(names))
+        for column in OURS
+        if not (place and shared and column == OURS[0])
+    ]
+    headings = ("metric", "level", "paper A", "paper B", *(f"{name}\n{column}" if name else column for name, column in ours))
+    lines = []
+    for (metric, level), of_level in named.groupby(["metric", "level"], sort=False):
+        by_name = {row["variant"]: row for _, row in of_level.iterrows()}
+        paper = of_level[["paper_baseline", "paper_retrained"]].iloc[0]
+        printed = ["not retrained" if math.isnan(value) else f"{value:.3f}" for value in paper]
+        lines.append((str(metric), str(level), *printed, *(_ours(by_name[name], column) for name, column in ours)))
+    return headings, lines
+
+
+def _ours(row: pd.Series, column: str) -> str:
+    return str(row["retrained_at_this_level"]) if math.isnan(row[column]) else f"{row[column]:.3f}"

@@ -43,6 +43,22 @@ FASTER_RCNN: Hyper = {
 }
 """Seven convolutions in place of ResNet50, on the scenes in their own size."""
 
+OPENPOSE: Hyper = {
+    "batch_size": 8,
+    "lr": 3e-3,
+    "lr_schedule": "one_cycle",
+    "trunk": "small",
+    "width": 16,
+    "stages": 2,
+    "size": (96, 128),
+    "person": 0.0,
+    "scale": (0.9, 1.2),
+    "rotation": 10.0,
+    "shift": 6.0,
+    "sigma": 4.0,
+}
+"""A trunk of five convolutions and stride 4, two stages of 3x3 convolutions."""
+
 STREAM: Hyper = {
     "batch_size": 8,
     "network": "small",
@@ -68,12 +84,19 @@ CLIPS = ("*/h264/constant-25*", "*/h264/constant-[345]0*")
 DEMO = Space(
     name="demo",
     summary="embedded data, reduced networks, minutes on two cores",
-    data={"segmentation": "street_scenes", "detection": "street_objects", "depth": "street_depth", "action": "street_actions"},
+    data={
+        "segmentation": "street_scenes",
+        "depth": "street_depth",
+        "detection": "street_objects",
+        "pose": "street_people",
+        "action": "street_actions",
+    },
     cells=(*STILLS, *CLIPS),
     budgets={
         **{name: Budget(initial="none", epochs=8, hyper=SEGNET) for name in ("segnet", "segnet_bilinear")},
         "depth_gan": Budget(initial="none", epochs=8, hyper=DEPTH_GAN),
         "faster_rcnn": Budget(initial="none", epochs=10, hyper=FASTER_RCNN),
+        "openpose": Budget(initial="none", epochs=10, hyper=OPENPOSE),
         "two_stream_spatial": Budget(initial="none", epochs=12, hyper={**STREAM, "size": (96, 128), "positions": 4}),
         "two_stream_motion": Budget(initial="none", epochs=16, hyper={**STREAM, "size": (48, 64), "positions": 2}),
         "two_stream": Budget(initial="none"),

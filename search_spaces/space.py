@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Hyper = Mapping[str, bool | int | float | str | tuple[int, ...]]
+Hyper = Mapping[str, bool | int | float | str | tuple[float, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)

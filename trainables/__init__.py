@@ -7,7 +7,7 @@ imported where they are looked up.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from trainables import action, depth, detection, segmentation
+from trainables import action, depth, detection, pose, segmentation
 from trainables.codecs import CODECS, identity, identity_of
 from trainables.contracts import (
     Architecture,
@@ -50,7 +50,7 @@ _WITH_TORCH = {
 }
 """What is imported when it is first asked for."""
 
-ROOMS = (segmentation, detection, depth, action)
+ROOMS = (segmentation, depth, detection, pose, action)
 
 ARCHITECTURES: dict[str, Architecture] = {value.name: value for room in ROOMS for value in room.ARCHITECTURES}
 DATASETS: dict[str, Dataset] = {value.name: value for room in ROOMS for value in room.DATASETS}

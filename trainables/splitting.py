@@ -12,6 +12,8 @@ BLOCK = 10
 """Frames of a sequence that are resampled together, and the most that are left out between two splits."""
 TRAIN, VAL = 0.7, 0.1
 """Shares of training and validation; the rest is for the test."""
+HELD_OUT = 20
+"""One training item in so many is for validation where a data set has test items but none for validation: 5 %."""
 
 Parts = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]
 """Training, validation and test."""
@@ -48,3 +50,10 @@ def by_hash(names: Sequence[str]) -> Parts:
         parts[0 if place < TRAIN else 1 if place < TRAIN + VAL else 2].append(name)
     train, val, test = map(tuple, parts)
     return train, val, test
+
+
+def held_out(names: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Training names and the twentieth of them, at least one, whose hashes are lowest; both sorted."""
+    ranked = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
+    count = max(1, len(names) // HELD_OUT)
+    return tuple(sorted(ranked[count:])), tuple(sorted(ranked[:count]))

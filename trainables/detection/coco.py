@@ -12,8 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from trainables.contracts import Source
-from trainables.detection.boxes import ImageSplit, Truth, held_out, solid
+from trainables.detection.boxes import Truth, solid
 from trainables.files import fingerprint
+from trainables.images import ImageSplit
+from trainables.splitting import held_out
 
 PARTS = ("train2017", "val2017")
 """The folder of the images that are for training and validation, and of those that are for test: test's labels are not public."""

@@ -15,8 +15,10 @@ from xml.etree import ElementTree
 import numpy as np
 
 from trainables.contracts import Source
-from trainables.detection.boxes import ImageSplit, Truth, clipped, held_out, solid
+from trainables.detection.boxes import Truth, clipped, solid
 from trainables.files import fingerprint, open_image
+from trainables.images import ImageSplit
+from trainables.splitting import held_out
 
 CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",

@@ -56,15 +56,15 @@ STREET_WITH_DOGS = Mix(dogs=(0, 2))
 PEOPLE = Mix(
     cars=(0, 1),
     trucks=(0, 0),
-    people=(1, 3),
+    people=(1, 5),
     signs=(0, 1),
     poles=(0, 0),
     trees=(0, 1),
     distance=(8.0, 16.0),
-    people_distance=(2.6, 5.5),
+    people_distance=(2.6, 6.0),
     abreast=True,
 )
-"""One to three people near enough for a pose: a third to two thirds of a 96 x 128 picture's height."""
+"""One to five people near enough for a pose, a third to three quarters of a 96 x 128 picture's height; some hide others."""
 
 
 STREET_LEVEL = Mix(horizon=(0.44, 0.46), camera_height=(1.55, 1.65))

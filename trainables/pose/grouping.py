@@ -1,0 +1,190 @@
+"""From maps and fields to people (Cao et al. 2017): peaks, limbs between them, and people put together from limbs.
+
+What peaks there are and how well each pair of them is joined is computed once, all pairs at a time; a threshold then only takes
+peaks away, so that many thresholds cost little more than one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from trainables.pose.skeleton import KEYPOINTS, LIMB_ENDS, PARTS, REDUNDANT
+
+Floats = npt.NDArray[np.float32]
+Integers = npt.NDArray[np.int64]
+
+THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
+"""The confidences from which on a peak may be taken for a joint; everything is found at each."""
+PUBLISHED = THRESHOLDS.index(0.1)
+"""The published one."""
+MOST = 40
+"""Peaks of a part that are looked at, the highest: an untrained network has hundreds."""
+
+SAMPLES = 10
+"""Places on a limb where the field is read."""
+AFFINITY, AGREEING = 0.05, 0.8
+"""More than so large a share of the places must have more than so much of the field in the limb's direction."""
+LEAST_PARTS, LEAST_SCORE = 3, 0.2
+"""A person has so many parts, and so high a mean of what its parts and limbs score."""
+
+
+class Found(NamedTuple):
+    """People found at a threshold, P of them."""
+
+    keypoints: Floats
+    """(P, 17, 3): x and y, and the confidence; zeros where there is none."""
+    scores: Floats
+    """(P,): the sum of the parts' confidences over the number of parts there are, in 0..1: mean confidence x share found."""
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """K places where parts may be, by part."""
+
+    part: Integers
+    x: Floats
+    y: Floats
+    """In cells; the middle of cell i is i + 0.5."""
+    score: Floats
+
+
+@dataclass(frozen=True)
+class Links:
+    """C pairs of peaks that the fields join, by limb and falling score."""
+
+    limb: Integers
+    first: Integers
+    second: Integers
+    score: Floats
+
+
+def people(maps: Floats, fields: Floats, thresholds: Sequence[float] = THRESHOLDS) -> list[Found]:
+    """The people in maps (18 or more, h, w) and fields (38, h, w) at each threshold; places are in cells."""
+    found = peaks(maps[: len(PARTS)], min(thresholds))
+    joined = links(found, fields)
+    return [_people(found, joined, threshold) for threshold in thresholds]
+
+
+def peaks(maps: Floats, least: float) -> Peaks:
+    """Where maps (18, h, w) are higher than at the eight neighbours, and than `least`, to a fraction of a cell.
+
+    The fraction is where a Gaussian through the peak and its neighbours has its top.
+    """
+    padded = np.pad(maps, ((0, 0), (1, 1), (1, 1)), constant_values=-np.inf)
+    height, width = maps.shape[1:]
+    top = maps > least
+    for row in range(3):
+        for column in range(3):
+            neighbour = padded[:, row : row + height, column : column + width]
+            if (row, column) < (1, 1):  # of equal neighbours the last one is the peak
+                top &= maps >= neighbour
+            elif (row, column) > (1, 1):
+                top &= maps > neighbour
+    part, i, j = np.nonzero(top)
+    score = maps[part, i, j]
+    order = np.lexsort((-score, part))
+    ranks = np.arange(len(part)) - np.searchsorted(part[order], part[order])
+    order = order[ranks < MOST]
+    part, i, j, score = part[order], i[order], j[order], score[order]
+    x = j + 0.5 + _offset(padded[part, i + 1, j], score, padded[part, i + 1, j + 2])
+    y = i + 0.5 + _offset(padded[part, i, j + 1], score, padded[part, i + 2, j + 1])
+    return Peaks(part, x.astype(np.float32), y.astype(np.float32), score)
+
+
+def _offset(before: Floats, top: Floats, after: Floats) -> Floats:
+    """Of a Gaussian's top from the middle of the highest of three cells; 0 at an edge, at most half a cell."""
+    inside = np.isfinite(before) & np.isfinite(after)
+    # Below a thousandth of the top, where a network's maps are also negative, the neighbour says no more than "low".
+    low, middle, high = (np.log(np.maximum(np.where(inside, each, top), top / 1000)) for each in (before, top, after))
+    bend = low - 2 * middle + high
+    return np.asarray(np.clip(np.divide((low - high) / 2, bend, out=np.zeros_like(bend), where=bend < -1e-6), -0.5, 0.5))
+
+
+def links(found: Peaks, fields: Floats) -> Links:
+    """All pairs of peaks that a limb's field joins: its mean along the line between them, less for those too far apart."""
+    starts = np.searchsorted(found.part, np.arange(len(PARTS) + 1))
+    pairs = []
+    for limb, (one, other) in enumerate(LIMB_ENDS):
+        first, second = np.meshgrid(np.arange(starts[one], starts[one + 1]), np.arange(starts[other], starts[other + 1]))
+        pairs.append(np.stack([np.full(first.size, limb), first.ravel(), second.ravel()]))
+    limb, first, second = np.concatenate(pairs, axis=1)
+    right, down = found.x[second] - found.x[first], found.y[second] - found.y[first]
+    length = np.maximum(np.hypot(right, down), 1e-6)
+    share = np.linspace(0, 1, SAMPLES, dtype=np.float32)
+    x, y = (start[first][:, None] + step[:, None] * share for start, step in ((found.x, right), (found.y, down)))
+    across, downwards = (_read(fields, 2 * limb + axis, x, y) for axis in (0, 1))
+    along = (across * right[:, None] + downwards * down[:, None]) / length[:, None]
+    score = along.mean(axis=1) + np.minimum(0.5 * fields.shape[1] / length - 1, 0)
+    kept = ((along > AFFINITY).mean(axis=1) > AGREEING) & (score > 0)
+    limb, first, second, score = limb[kept], first[kept], second[kept], score[kept]
+    order = np.lexsort((-score, limb))
+    return Links(limb[order], first[order], second[order], score[order])
+
+
+def _read(fields: Floats, channel: Integers, x: Floats, y: Floats) -> Floats:
+    """(C, SAMPLES) values of a channel (C,) at places in cells, between the middles of cells linearly."""
+    height, width = fields.shape[1:]
+    x, y = np.clip(x - 0.5, 0, width - 1), np.clip(y - 0.5, 0, height - 1)
+    j, i = np.minimum(x.astype(np.int64), max(width - 2, 0)), np.minimum(y.astype(np.int64), max(height - 2, 0))
+    right, down = x - j, y - i
+    j1, i1, channel = np.minimum(j + 1, width - 1), np.minimum(i + 1, height - 1), channel[:, None]
+    upper = fields[channel, i, j] * (1 - right) + fields[channel, i, j1] * right
+    lower = fields[channel, i1, j] * (1 - right) + fields[channel, i1, j1] * right
+    return np.asarray(upper * (1 - down) + lower * down, np.float32)
+
+
+def _people(found: Peaks, joined: Links, threshold: float) -> Found:
+    """People at a threshold: limbs are taken greedily, the best first, none of an end that is taken."""
+    allowed = found.score > threshold
+    places = np.flatnonzero(allowed[joined.first] & allowed[joined.second])
+    members: list[list[int]] = []
+    totals: list[float] = []
+    taken: set[tuple[int, int, int]] = set()
+    confidence = found.score.tolist()
+    for limb, first, second, score in zip(
+        *(each[places].tolist() for each in (joined.limb, joined.first, joined.second, joined.score)), strict=True
+    ):
+        if (limb, 0, first) in taken or (limb, 1, second) in taken:
+            continue
+        taken |= {(limb, 0, first), (limb, 1, second)}
+        _add(members, totals, limb, first, second, score, confidence)
+    return _kept(found, members, totals)
+
+
+def _add(
+    members: list[list[int]], totals: list[float], limb: int, first: int, second: int, score: float, confidence: list[float]
+) -> None:
+    """Give a limb to whom it belongs: to the person of either end, to both, who are then one, or to a new person."""
+    one, other = LIMB_ENDS[limb]
+    owners = [number for number, each in enumerate(members) if each[one] == first or each[other] == second]
+    if not owners:
+        if limb < len(LIMB_ENDS) - REDUNDANT:
+            members.append([-1] * len(PARTS))
+            members[-1][one], members[-1][other] = first, second
+            totals.append(confidence[first] + confidence[second] + score)
+        return
+    person = owners[0]
+    for part, peak in ((one, first), (other, second)):
+        if members[person][part] < 0 and len(owners) == 1:
+            members[person][part] = peak
+            totals[person] += confidence[peak] + score
+    if len(owners) > 1:
+        merged, rest = members[person], members[owners[1]]
+        if all(mine < 0 or its < 0 for mine, its in zip(merged, rest, strict=True)):
+            members[person] = [max(pair) for pair in zip(merged, rest, strict=True)]
+            totals[person] += totals[owners[1]] + score
+            del members[owners[1]], totals[owners[1]]
+
+
+def _kept(found: Peaks, members: list[list[int]], totals: list[float]) -> Found:
+    """The people who are enough of one, as key points."""
+    table = np.array(members, np.int64).reshape(-1, len(PARTS))
+    counts = (table >= 0).sum(axis=1)
+    enough = (counts >= LEAST_PARTS) & (np.array(totals) / np.maximum(counts, 1) >= LEAST_SCORE)
+    table = table[enough]
+    values = np.stack([*(np.append(each, 0) for each in (found.x, found.y, found.score))], axis=-1)  # the last is for -1
+    parts = values[table].astype(np.float32)
+    return Found(parts[:, : len(KEYPOINTS)], np.asarray(parts[..., 2].sum(axis=1) / len(PARTS), np.float32))
