@@ -45,17 +45,17 @@ FASTER_RCNN: Hyper = {
 
 OPENPOSE: Hyper = {
     "batch_size": 8,
-    "lr": 3e-3,
+    "lr": 5e-3,
     "lr_schedule": "one_cycle",
     "trunk": "small",
     "width": 16,
     "stages": 2,
     "size": (96, 128),
     "person": 0.0,
-    "scale": (0.9, 1.2),
-    "rotation": 10.0,
-    "shift": 6.0,
-    "sigma": 4.0,
+    "scale": (0.95, 1.1),
+    "rotation": 5.0,
+    "shift": 4.0,
+    "sigma": 3.0,
 }
 """A trunk of five convolutions and stride 4, two stages of 3x3 convolutions."""
 
