@@ -1,6 +1,11 @@
 """`study run paper`: the paper's networks, budgets and ladders (sections III-A to III-E), and the controls that it lacks.
 
 Days on GPUs. The budgets are the paper's own figures; its "epochs" of SegNet are iterations by their size.
+
+The motion stream sees the flow of DIS (`dis_fast`), not of TV-L1 as published: `"flow": "tvl1"` in its hyper-parameters takes that,
+computed once for all trials and stored. Of UCF101 it is 13,320 clips x 185 pairs x 6 (clean and five levels) x 1.2 s: 4,900
+core-hours, 51 days on the four loader processes of a trial. On disk it is 70 GB at the 4.7 kB a flow of two clips of UCF101, 210 GB
+at the 14 kB of a livelier one, and `study plan` foretells it; the store keeps 100 GB at most unless STUDY_STORE_GB says otherwise.
 """
 
 from search_spaces.space import Budget, Space

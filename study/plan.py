@@ -16,6 +16,7 @@ from trainables import (
     DATASETS,
     Architecture,
     Condition,
+    Derived,
     Folder,
     Job,
     Numerics,
@@ -35,8 +36,9 @@ from trainables import (
 WEIGHTS = "weights"
 """Where a storage keeps the weights files that trials start from."""
 RANDOM = "none"
-Needs = frozenset[tuple[str, str | None, int | None]]
-"""Each split, codec and level at which a study reads a data set."""
+Need = tuple[str, str | None, int | None, Derived | None]
+"""A split, a codec and a level at which a study reads a data set, and what it derives of the frames; None are they themselves."""
+Needs = frozenset[Need]
 State = Literal["done", "partial", "failed", "missing", "no data"]
 
 
@@ -129,13 +131,16 @@ class Plan:
 
 def store_needs(plan: Plan) -> dict[str, Needs]:
     """What a plan reads of each data set: training and validation at its schedules' levels, test under its conditions."""
-    needs: dict[str, set[tuple[str, str | None, int | None]]] = {}
+    needs: dict[str, set[Need]] = {}
     for entry in plan.entries:
-        of_data, recipe = needs.setdefault(entry.cell.dataset, set()), entry.cell.recipe
+        of_data, recipe, architecture = needs.setdefault(entry.cell.dataset, set()), entry.cell.recipe, entry.cell.architecture
+        read = {("test", condition.codec, condition.level) for condition in entry.conditions}
         for level in recipe.levels:
             codec = None if level is None else recipe.codec
-            of_data |= {(split, codec, level) for split in (("train", "val") if recipe.schedule else ("train",))}
-        of_data |= {("test", condition.codec, condition.level) for condition in entry.conditions}
+            read |= {(split, codec, level) for split in (("train", "val") if recipe.schedule else ("train",))}
+        # The frames are kept beside what is derived of them, which is made from them and has no rate of its own.
+        kinds = {None, architecture.derive(architecture.hyper(**entry.trial.hyper))}
+        of_data |= {(*each, derived) for each in read for derived in kinds}
     return {name: frozenset(of_data) for name, of_data in needs.items()}
 
 

@@ -399,7 +399,7 @@ class Many(Sequence[str]):
         raise AssertionError("nobody has the time")
 
 
-NEED = frozenset({("train", "jpeg", 10)})
+NEED = frozenset({("train", "jpeg", 10, None)})
 
 
 def test_a_disk_that_is_too_small_for_the_study_is_named(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:

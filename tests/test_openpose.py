@@ -160,7 +160,7 @@ def test_a_person_is_brought_to_the_middle_and_to_its_share_of_the_height() -> N
 
 
 def test_an_image_without_people_is_brought_to_the_crops_height() -> None:
-    nobody = People(**{**one_person(), "keypoints": np.zeros((1, 17, 3), np.float32)})  # type: ignore[typeddict-item]
+    nobody = People(**{**one_person(), "keypoints": np.zeros((1, 17, 3), np.float32)})
     hyper = replace(OpenPoseHyper(), size=(160, 160), rotation=0.0, shift=0.0, scale=(1.0, 1.0))
     move, _ = draw(nobody, (120, 200), hyper, np.random.default_rng(0))
     assert abs(np.linalg.det(move[:, :2])) ** 0.5 * 120 == pytest.approx(160)

@@ -137,5 +137,5 @@ def test_a_space_names_only_what_exists(space: Space) -> None:
 
 def test_a_study_reads_its_training_levels_and_for_test_the_whole_ladder(tmp_path: Path) -> None:
     (needs,) = store_needs(plan(tmp_path, "*/constant-5")).values()
-    assert {level for split, _, level in needs if split == "train"} == {None, 5}
-    assert {level for split, _, level in needs if split == "test"} == {None, *CODECS["jpeg"].levels}
+    assert {level for split, _, level, _ in needs if split == "train"} == {None, 5}
+    assert {level for split, _, level, _ in needs if split == "test"} == {None, *CODECS["jpeg"].levels}

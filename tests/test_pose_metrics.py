@@ -50,7 +50,7 @@ def image(rng: np.random.Generator) -> Image:
     """People of all sizes with unlabelled points, some without any, some crowds; found ones near them, twice, and elsewhere."""
     count = int(rng.integers(0, 6))
     sides = np.exp(rng.uniform(np.log(20), np.log(250), count))
-    bodies = [body(*rng.uniform(0, 400, 2), side) for side in sides]
+    bodies = [body(rng.uniform(0, 400), rng.uniform(0, 400), side) for side in sides]
     for each in bodies:
         each[rng.random(17) < 0.3] = 0
     for place in np.flatnonzero(rng.random(count) < 0.2):
@@ -60,11 +60,13 @@ def image(rng: np.random.Generator) -> Image:
         bodies[place][:] = 0
     truth = people(*bodies, areas=sides**2 * rng.uniform(0.3, 0.6, count), crowd=crowd)
     near = np.repeat(np.arange(count), rng.integers(0, 4, count))
-    moved = [body(*rng.uniform(0, 400, 2), 80) if not bodies[place].any() else bodies[place].copy() for place in near]
+    moved = [
+        body(rng.uniform(0, 400), rng.uniform(0, 400), 80) if not bodies[place].any() else bodies[place].copy() for place in near
+    ]
     for place, each in zip(near, moved, strict=True):
         each[:, :2] += rng.normal(0, rng.choice([0.01, 0.05, 0.2]) * sides[place], (17, 2))
         each[rng.random(17) < 0.15] = 0
-    moved += [body(*rng.uniform(0, 400, 2), rng.uniform(20, 200)) for _ in range(rng.integers(0, 3))]
+    moved += [body(rng.uniform(0, 400), rng.uniform(0, 400), rng.uniform(20, 200)) for _ in range(rng.integers(0, 3))]
     return found(moved, rng.random(len(moved))), truth
 
 
@@ -83,7 +85,7 @@ def values(*every: Image, **how: int) -> dict[str, float]:
 
 
 def by_cocos_program(every: list[Image]) -> dict[str, float]:
-    annotations, results = [], []
+    annotations, results = list[dict[str, Any]](), list[dict[str, Any]]()
     for number, (prediction, truth) in enumerate(every):
         for place, keypoints in enumerate(truth["keypoints"]):
             x0, y0, x1, y1 = truth["boxes"][place].astype(float).tolist()

@@ -87,6 +87,34 @@ class Codec(Protocol):
         """What a stream of these frames takes, without what `encode` adds for itself."""
 
 
+class Derived(Protocol):
+    """What is computed of an item's frames after the codec and kept, once for all trials and epochs. A frozen value."""
+
+    @property
+    def name(self) -> str:
+        """What it is and, after the last hyphen, the digest of what it makes of a fixed probe: a part of file names."""
+
+    def derive(self, frames: Frames, wanted: Sequence[int]) -> npt.NDArray[Any]:
+        """(T, H, W, 3) frames to the wanted ones of T values, (N, ...), in the order asked for.
+
+        A value may depend on frames beside its own, which are then those of the whole item.
+        """
+
+    def encode(self, values: npt.NDArray[Any]) -> bytes:
+        """All values of an item (T, ...), without loss."""
+
+    def decode(self, data: bytes, wanted: Sequence[int]) -> npt.NDArray[Any]:
+        """The wanted values (N, ...) of what `encode` made, in the order asked for, decoding no others."""
+
+    def __hash__(self) -> int:
+        """It is a value."""
+
+
+def frames_alone(hyper: Any) -> Derived | None:  # noqa: ARG001
+    """Nothing is derived: `example` is given frames."""
+    return None
+
+
 class Schedule(Protocol):
     """Which level, if any, each training sample gets, and when. A frozen value that holds its levels."""
 
@@ -261,6 +289,8 @@ class Architecture:
     """(frames after the codec, prediction) to an RGB picture of what the network made of them."""
     window: Callable[[int, Any, np.random.Generator | None], Sequence[int]] | None = None
     """(frames of an item, hyper, rng) to the frames that `example` is given, in order; None: all of them."""
+    derive: Callable[[Any], Derived | None] = frames_alone
+    """(hyper) to what is computed of each item beforehand and kept: `example` is given the window of its values, not of frames."""
     collate: Callable[[Sequence[Any]], Any] = stack
     streams: Mapping[str, str] = field(default_factory=dict)
     """Of a fusion, which trains nothing: the architectures whose runs it fuses, by what they are called in its recipes."""

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from trainables.codecs import CODECS
-from trainables.contracts import Dataset, Source
+from trainables.contracts import Dataset, Derived, Source
 from trainables.store import RAW_SHARE, Store
 
 STANDARD_LUMINANCE = (
@@ -159,15 +159,17 @@ def recompressing(coding: Coding) -> tuple[int, ...]:
     return tuple(level for level in codec.levels if (level >= coding.level if falling else level <= coding.level))
 
 
-def predicted_bytes(store: Store, source: Source, needs: Iterable[tuple[str, str | None, int | None]]) -> int:
-    """What the store will hold of a source for (split, codec, level)s, in bytes; clean frames that it would not keep left out.
+def predicted_bytes(store: Store, source: Source, needs: Iterable[tuple[str, str | None, int | None, Derived | None]]) -> int:
+    """What the store will hold of a source for (split, codec, level, what is derived)s, in bytes; derived None are the frames.
+
+    Clean frames that it would not keep are left out.
 
     Raises ValueError where an item that is sampled cannot be read.
     """
     total = 0
-    for split, codec, level in needs:
-        size = store.imagery(source, split, CODECS[codec] if codec else None).predicted_bytes(level)
-        total += size if level is not None or size <= RAW_SHARE * store.limit else 0
+    for split, codec, level, derived in needs:
+        size = store.imagery(source, split, CODECS[codec] if codec else None, derived).predicted_bytes(level)
+        total += size if level is not None or derived is not None or size <= RAW_SHARE * store.limit else 0
     return total
 
 

@@ -15,12 +15,14 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from trainables.codecs import CODECS
-from trainables.contracts import Architecture, Frames, Schedule, Size, Source, Split
+from trainables.contracts import Architecture, Derived, Frames, Schedule, Size, Source, Split
 from trainables.runtime import Runtime
-from trainables.store import Direct, Imagery
+from trainables.store import Direct, Each, Imagery
 
 ORDER, LEVELS, AUGMENTATION = range(3)
 """Names of the random streams. Levels have their own, so that recipes that differ in levels share order and augmentation."""
+AHEAD = 8
+"""Items that a process makes ahead of a slower one: clips take as long as they are."""
 
 
 class Draw(NamedTuple):
@@ -94,21 +96,23 @@ class Samples(Dataset[Sample]):
     hyper: Any
     split: Split
     imagery: Imagery
+    """What examples are made of."""
+    pictured: Imagery
+    """What figures show: the same, or the frames that it is derived of."""
     keep_frames: int = 0
     """The first items hand their frames out too, for figures."""
 
     def __getitem__(self, draw: Draw) -> Sample:
         rng = None if draw.key is None else np.random.default_rng(draw.key)
-        kept = draw.item < self.keep_frames
 
         def window(count: int) -> Sequence[int]:
             return range(count) if self.architecture.window is None else self.architecture.window(count, self.hyper, rng)
 
-        # Figures want all frames of an item, examples those of their window: the rest need not be decoded.
-        coded = self.imagery.item(draw.item, draw.level, None if kept or self.architecture.window is None else window)
-        frames = coded.frames[list(window(len(coded.frames)))] if kept and self.architecture.window else coded.frames
-        example = self.architecture.example(frames, self.split.target(draw.item), self.hyper, rng)
-        return Sample(example, coded.frames if kept else None, coded.size, coded.shape)
+        # Examples want the frames of their window, figures all of an item: the rest need not be decoded.
+        coded = self.imagery.item(draw.item, draw.level, None if self.architecture.window is None else window)
+        example = self.architecture.example(coded.frames, self.split.target(draw.item), self.hyper, rng)
+        pictured = self.pictured.item(draw.item, draw.level).frames if draw.item < self.keep_frames else None
+        return Sample(example, pictured, coded.size, coded.shape)
 
 
 def samples(
@@ -118,8 +122,20 @@ def samples(
     if codec is not None and codec not in CODECS:
         raise ValueError(f"unknown codec {codec!r}: known are {', '.join(CODECS)}")
     value, part = CODECS[codec] if codec else None, data.split(split)
-    imagery = runtime.store.imagery(data, split, value) if runtime.store else Direct(split=part, codec=value)
-    return Samples(architecture=architecture, hyper=hyper, split=part, imagery=imagery, keep_frames=keep_frames)
+
+    def imagery(derived: Derived | None) -> Imagery:
+        if runtime.store is None:
+            return Direct(split=part, codec=value, derived=derived)
+        return runtime.store.imagery(data, split, value, derived)
+
+    return Samples(
+        architecture=architecture,
+        hyper=hyper,
+        split=part,
+        imagery=imagery(architecture.derive(hyper)),
+        pictured=imagery(None),
+        keep_frames=keep_frames,
+    )
 
 
 @dataclass(frozen=True)
@@ -156,3 +172,35 @@ def loader(items: Samples, batches: Sequence[list[Draw]] | Sampler[list[Draw]], 
         worker_init_fn=_one_thread if runtime.workers else None,
         generator=torch.Generator(),  # else every pass would draw from, and so shift, the global stream
     )
+
+
+@dataclass(frozen=True)
+class _Calls(Dataset[Any]):
+    """What a function returns, as a data set. A value, so that it can be sent to loader workers."""
+
+    function: Callable[[int], Any]
+
+    def __getitem__(self, index: int) -> Any:
+        return self.function(index)
+
+
+def over_processes(workers: int) -> Each:
+    """`map` over so many processes, or in this one for 0: the same in the same order. The processes are a torch loader's."""
+    if not workers:
+        return map
+    set_forkserver_preload(["trainables.loading"])
+
+    def mapped(function: Callable[[int], Any], items: Sequence[int]) -> DataLoader[Any]:
+        return DataLoader(
+            _Calls(function),
+            sampler=items,
+            batch_size=None,
+            num_workers=workers,
+            collate_fn=tuple,  # bytes and shape stay what they are
+            prefetch_factor=AHEAD,
+            multiprocessing_context="forkserver",
+            worker_init_fn=_one_thread,
+            generator=torch.Generator(),
+        )
+
+    return mapped

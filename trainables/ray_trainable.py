@@ -24,8 +24,9 @@ from trainables import (
     recipes_of,
     train,
 )
-from trainables.contracts import Condition, Recipe, Score, Source, Weights
+from trainables.contracts import Condition, Derived, Recipe, Score, Source, Weights
 from trainables.initial import file_of, is_digest, read_weights
+from trainables.loading import over_processes
 from trainables.runtime import Runtime
 from trainables.storage import Folder
 from trainables.store import default_store
@@ -93,7 +94,8 @@ def _train(job: Job, folder: TrialFolder) -> Iterator[dict[str, Any]]:
     if trial.imported:
         folder.write_state("weights.pt", {"weights": dict(_file(job)), "trial": trial.to_json()})
         return
-    yield from _prepare(data, ("train", "val") if recipe.schedule else ("train",), recipe.codec, recipe.levels, runtime)
+    splits, derived = ("train", "val") if recipe.schedule else ("train",), architecture.derive(_hyper(trial))
+    yield from _prepare(data, splits, recipe.codec, recipe.levels, derived, runtime)
     if recipe.recalibrated_at is not None:
         (parent,) = parents
         weights = recalibrate(architecture, recipe, _hyper(trial), parent, data=data, numerics=trial.numerics, runtime=runtime)
@@ -140,9 +142,9 @@ def _score(job: Job, folder: TrialFolder) -> Iterator[dict[str, Any]]:
         return
     architecture = find_architecture(trial.architecture)
     weights = folder.read_state("weights.pt")["weights"]
-    data, runtime = _source(trial.dataset, job.data), _runtime(job)
+    data, runtime, derived = _source(trial.dataset, job.data), _runtime(job), architecture.derive(_hyper(trial))
     for codec in {condition.codec for condition in missing}:
-        yield from _prepare(data, ("test",), codec, [each.level for each in missing if each.codec == codec], runtime)
+        yield from _prepare(data, ("test",), codec, [each.level for each in missing if each.codec == codec], derived, runtime)
     started = time.perf_counter()
     for score in evaluate(
         architecture, _hyper(trial), weights, data=data, conditions=missing, numerics=trial.numerics, runtime=runtime
@@ -173,13 +175,19 @@ def _scored(condition: Condition, objective: float, started: float) -> dict[str,
 
 
 def _prepare(
-    data: Source, splits: Sequence[str], codec: str | None, levels: Sequence[int | None], runtime: Runtime
+    data: Source,
+    splits: Sequence[str],
+    codec: str | None,
+    levels: Sequence[int | None],
+    derived: Derived | None,
+    runtime: Runtime,
 ) -> Iterator[dict[str, Any]]:
-    """Encode what the store lacks of splits at levels, telling how far it is."""
+    """Encode, and derive, what the store lacks of splits at levels, telling how far it is."""
     if runtime.store is None:
         return
     for split in splits:
-        for building in runtime.store.imagery(data, split, CODECS[codec] if codec else None).prepare(levels):
+        imagery = runtime.store.imagery(data, split, CODECS[codec] if codec else None, derived)
+        for building in imagery.prepare(levels, over_processes(runtime.workers)):
             yield {"phase": "encode", **building._asdict()}
 
 

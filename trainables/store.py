@@ -4,8 +4,10 @@ One file, a pack, holds a split at a level; its name says what is in it, so noth
 
     <root>/<data set>-<fingerprint>/<split>/<codec>-<level>-<codec identity>.pack
                                             raw.pack      decoded frames, for sources that are slow to decode
-A pack is built beside its place, synced and moved there. Readers check each item, and rebuild a pack that is damaged or gone. When
-the store outgrows its limit, the packs that were not opened for longest are removed; who has one open keeps reading it.
+                                            <one of these>-<derived>.pack      what is derived of its frames
+A pack is built beside its place, synced and moved there. Readers check each item; they mend a pack that is damaged and rebuild one
+that is gone. When the store outgrows its limit, the packs that were not opened for longest are removed; who has one open keeps
+reading it.
 
 To store another kind of imagery, give its `Split` frames and its codec bytes: nothing here knows what they are.
 """
@@ -15,18 +17,18 @@ import os
 import time
 import weakref
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property, partial
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from trainables.codecs import identity
-from trainables.contracts import Codec, Frames, Size, Source, Split
+from trainables.contracts import Codec, Derived, Frames, Size, Source, Split
 
 MAGIC = b"CSPACK01"
 """Format 1; a pack of another format is rebuilt."""
@@ -39,16 +41,21 @@ GIGABYTE = 10**9
 Window = Callable[[int], Sequence[int]]
 """From the number of an item's frames to those that are wanted, in order."""
 
+Shape = tuple[int, int, int]
+"""Frames, height and width of a whole item."""
+
+Each = Callable[[Callable[[int], tuple[bytes, Shape]], Sequence[int]], Iterable[tuple[bytes, Shape]]]
+"""Calls a function for each of some items, and gives what it returns in their order: `map`, or one that has several processes."""
+
 
 class Coded(NamedTuple):
     """An item after the codec."""
 
-    frames: Frames
-    """All, or those that were wanted."""
+    frames: npt.NDArray[Any]
+    """All, or those that were wanted; or what is derived of them."""
     size: Size
     """Bytes of the whole item after coding; 0 for clean."""
-    shape: tuple[int, int, int]
-    """Frames, height and width of the whole item."""
+    shape: Shape
 
 
 class Imagery(Protocol):
@@ -64,9 +71,13 @@ class Direct:
 
     split: Split
     codec: Codec | None
+    derived: Derived | None = None
 
     def item(self, index: int, level: int | None, window: Window | None = None) -> Coded:
-        """Encode and decode. Raises ValueError naming the item where that fails."""
+        """Encode and decode, and derive. Raises ValueError naming the item where that fails."""
+        if self.derived is not None:
+            whole = replace(self, derived=None).item(index, level)
+            return whole._replace(frames=self.derived.derive(whole.frames, _wanted(window, whole.shape)))
         frames = self.split.frames(index)
         if level is None:
             return clean(frames, window)
@@ -76,13 +87,17 @@ class Direct:
         return coded(self.codec, data, frames.shape[:3], window)
 
 
+def _wanted(window: Window | None, shape: Shape) -> Sequence[int]:
+    return range(shape[0]) if window is None else window(shape[0])
+
+
 def clean(frames: Frames, window: Window | None) -> Coded:
     """An item that no codec touched."""
     shape = frames.shape[:3]
     return Coded(frames if window is None else frames[list(window(len(frames)))], Size(0), shape)
 
 
-def coded(codec: Codec, data: bytes, shape: tuple[int, int, int], window: Window | None) -> Coded:
+def coded(codec: Codec, data: bytes, shape: Shape, window: Window | None) -> Coded:
     """An item from what its codec made of it."""
     return Coded(codec.decode(data, None if window is None else window(shape[0])), codec.size(data), shape)
 
@@ -115,9 +130,9 @@ class Store:
     limit: int
     """Bytes."""
 
-    def imagery(self, source: Source, split: str, codec: Codec | None) -> "Stored":
-        """A split of a source, read through the store."""
-        return Stored(store=self, source=source, split=split, codec=codec)
+    def imagery(self, source: Source, split: str, codec: Codec | None, derived: Derived | None = None) -> "Stored":
+        """A split of a source, or what is derived of it, read through the store."""
+        return Stored(store=self, source=source, split=split, codec=codec, derived=derived)
 
     def evict(self, keep: Path) -> None:
         """Remove the packs that were not opened for longest until the rest fits the limit; `keep` stays."""
@@ -138,49 +153,69 @@ class Store:
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
-    """Imagery that is encoded once for all trials on the machine."""
+    """Imagery that is encoded, or derived of what was encoded, once for all trials on the machine."""
 
     store: Store
     source: Source
     split: str
     codec: Codec | None
+    derived: Derived | None = None
     _packs: dict[int | None, "_Pack"] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __getstate__(self) -> dict[str, object]:
         """Without open files, which a loader worker opens for itself."""
-        return {"store": self.store, "source": self.source, "split": self.split, "codec": self.codec, "_packs": {}}
+        return {each.name: getattr(self, each.name) for each in fields(self)} | {"_packs": {}}
 
     def item(self, index: int, level: int | None, window: Window | None = None) -> Coded:
         """Read an item, building its pack where there is none or it is damaged. Raises OSError for a full disk, say."""
-        if level is None and not self._keeps_raw:
+        if not self._keeps(level):
             return clean(self._split.frames(index), window)
-        try:
-            data, shape = self._pack(level).read(index)
-        except DamagedError:
-            self._packs.pop(level).close()
-            for _ in self._build(level, again=True):
-                pass
-            data, shape = self._pack(level).read(index)
+        data, shape = self._read(index, level)
+        if self.derived is not None:
+            return Coded(self.derived.decode(data, _wanted(window, shape)), self._imagery._size(index, level), shape)
         if level is None or self.codec is None:
             return clean(np.frombuffer(data, np.uint8).reshape(*shape, 3), window)
         return coded(self.codec, data, shape, window)
 
-    def prepare(self, levels: Sequence[int | None]) -> Iterator[Building]:
-        """Build what is missing for levels, telling how far it is about once a second."""
+    def prepare(self, levels: Sequence[int | None], each: Each = map) -> Iterator[Building]:
+        """Build what is missing for levels, telling how far it is about once a second; `each` makes the items."""
+        if self.derived is not None:
+            yield from self._imagery.prepare(levels, each)
         for level in levels:
-            if level is not None or self._keeps_raw:
-                yield from self._build(level)
+            if self._keeps(level):
+                yield from self._build(level, each)
 
     def predicted_bytes(self, level: int | None, sample: int = 4) -> int:
-        """The size of a level's pack, from a few items spread over the split; 0 for clean imagery that is not kept."""
+        """The size of a level's pack, from a few items spread over the split; 0 for clean imagery that is not kept.
+
+        What is derived is foretold from one value of each item, since values are dear.
+        """
         names = self._split.names
         chosen = sorted({round(place) for place in np.linspace(0, len(names) - 1, min(sample, len(names)))})
+        if self.derived is not None:
+            return len(names) * sum(self._foretold(self.derived, i, level) for i in chosen) // len(chosen)
         if level is None:
             return len(names) * sum(self._split.frames(i).size for i in chosen) // len(chosen) if self.source.slow else 0
         if self.codec is None:
             raise ValueError(f"level {level} without a codec")
         sizes = [len(encode(self.codec, self._split.frames(i), level, names[i])) for i in chosen]
         return len(names) * sum(sizes) // len(sizes)
+
+    def _foretold(self, derived: Derived, index: int, level: int | None) -> int:
+        """Bytes of all values of an item, by the middle one: of just two frames, so that no clip is coded for it."""
+        frames = self._split.frames(index)
+        two = frames[(len(frames) - 1) // 2 :][:2]
+        if level is not None and self.codec is not None:
+            two = self.codec.decode(encode(self.codec, two, level, self._split.names[index]))
+        return len(frames) * len(derived.encode(derived.derive(two, [0])))
+
+    def _keeps(self, level: int | None) -> bool:
+        return level is not None or self.derived is not None or self._keeps_raw
+
+    @cached_property
+    def _imagery(self) -> "Stored":
+        """What values are derived of."""
+        return replace(self, derived=None)
 
     @cached_property
     def _keeps_raw(self) -> bool:
@@ -193,14 +228,32 @@ class Stored:
     def _split(self) -> Split:
         return self.source.split(self.split)
 
-    def _path(self, level: int | None) -> Path:
+    def _parts(self, level: int | None) -> list[str]:
+        """The parts of a pack's name, each with its digest."""
         if level is None:
-            name = "raw"
+            imagery = "raw"
         elif self.codec is None:
             raise ValueError(f"level {level} without a codec")
         else:
-            name = f"{self.codec.name}-{level}-{identity(self.codec, level)}"
+            imagery = f"{self.codec.name}-{level}-{identity(self.codec, level)}"
+        return [imagery] if self.derived is None else [imagery, self.derived.name]
+
+    def _path(self, level: int | None) -> Path:
+        name = "-".join(self._parts(level))
         return self.store.root / f"{self.source.name}-{self.source.fingerprint}" / self.split / f"{name}.pack"
+
+    def _read(self, index: int, level: int | None) -> tuple[bytes, Shape]:
+        """What a pack holds of an item, mending the pack where it is damaged."""
+        try:
+            return self._pack(level).read(index)
+        except DamagedError:
+            self._packs.pop(level).close()
+            for _ in self._build(level, again=True):
+                pass
+            return self._pack(level).read(index)
+
+    def _size(self, index: int, level: int | None) -> Size:
+        return Size(0) if level is None or self.codec is None else self.codec.size(self._read(index, level)[0])
 
     def _pack(self, level: int | None) -> "_Pack":
         """The open pack of a level, built where there is none."""
@@ -210,11 +263,13 @@ class Stored:
             self._packs[level] = _Pack(self._path(level), len(self._split.names))
         return self._packs[level]
 
-    def _build(self, level: int | None, *, again: bool = False) -> Iterator[Building]:
+    def _build(self, level: int | None, each: Each = map, *, again: bool = False) -> Iterator[Building]:
         """Make a pack unless it is there and whole; with `again`, check every item of what is there first."""
         path, items = self._path(level), len(self._split.names)
         if not again and _whole(path, items):
             return
+        if self.derived is None and level is not None and self._keeps_raw:
+            yield from self._build(None, each)
         path.parent.mkdir(parents=True, exist_ok=True)
         with _lock(path.with_suffix(".lock")):
             # Another process may have made or mended it while this one waited for the lock.
@@ -225,13 +280,12 @@ class Stored:
                 with temporary.open("wb") as file:
                     told = time.monotonic()
                     writer = _Writer(file)
-                    for index in range(items):
-                        # Through the decoded frames where they are kept: a slow source is decoded once, not once a level.
-                        frames = self._split.frames(index) if level is None else self.item(index, None).frames
-                        writer.add(self._bytes(frames, level, index), frames.shape[:3])
+                    what = " ".join([self.split, *(part.rpartition("-")[0] or part for part in self._parts(level))])
+                    for count, (data, shape) in enumerate(self._items(level, each), 1):
+                        writer.add(data, shape)
                         if time.monotonic() - told > PROGRESS_SECONDS:
                             told = time.monotonic()
-                            yield Building(f"{self.split} {path.stem.rpartition('-')[0] or path.stem}", index + 1, items)
+                            yield Building(what, count, items)
                     writer.finish()
                     file.flush()
                     os.fsync(file.fileno())
@@ -243,10 +297,27 @@ class Stored:
                 raise
             self.store.evict(keep=path)
 
-    def _bytes(self, frames: Frames, level: int | None, index: int) -> bytes:
+    def _items(self, level: int | None, each: Each) -> Iterator[tuple[bytes, Shape]]:
+        """The items of a pack: those of a damaged one that are sound, the others made anew."""
+        items = range(len(self._split.names))
+        try:
+            old = _Pack(self._path(level), len(items))
+            sound = set(filter(old.sound, items))
+        except (FileNotFoundError, DamagedError):
+            sound = set()
+        made = iter(each(partial(self._made, level), [index for index in items if index not in sound]))
+        for index in items:
+            yield old.read(index) if index in sound else next(made)
+
+    def _made(self, level: int | None, index: int) -> tuple[bytes, Shape]:
+        if self.derived is not None:
+            frames = self._imagery.item(index, level).frames
+            return self.derived.encode(self.derived.derive(frames, range(len(frames)))), frames.shape[:3]
+        # Through the decoded frames where they are kept: a slow source is decoded once, not once a level.
+        frames = self._split.frames(index) if level is None else self.item(index, None).frames
         if level is None or self.codec is None:
-            return frames.tobytes()
-        return encode(self.codec, frames, level, self._split.names[index])
+            return frames.tobytes(), frames.shape[:3]
+        return encode(self.codec, frames, level, self._split.names[index]), frames.shape[:3]
 
 
 class _Writer:
@@ -300,7 +371,15 @@ class _Pack:
         numbers = np.frombuffer(index, "<i8")
         return numbers[: items + 1], numbers[items + 1 : 2 * items + 1], numbers[2 * items + 1 :].reshape(items, 3)
 
-    def read(self, index: int) -> tuple[bytes, tuple[int, int, int]]:
+    def sound(self, index: int) -> bool:
+        """Whether an item is as it was written."""
+        try:
+            self.read(index)
+        except DamagedError:
+            return False
+        return True
+
+    def read(self, index: int) -> tuple[bytes, Shape]:
         """An item's bytes and (T, H, W). Raises DamagedError."""
         start, stop = int(self._offsets[index]), int(self._offsets[index + 1])
         data = os.pread(self._file, stop - start, start)
@@ -316,14 +395,9 @@ def _whole(path: Path, items: int, *, every: bool = False) -> bool:
         pack = _Pack(path, items)
     except (FileNotFoundError, DamagedError):
         return False
-    try:
-        for index in range(items if every else 0):
-            pack.read(index)
-    except DamagedError:
-        return False
-    finally:
-        pack.close()
-    return True
+    whole = all(map(pack.sound, range(items if every else 0)))
+    pack.close()
+    return whole
 
 
 @contextmanager

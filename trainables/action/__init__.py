@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from trainables.contracts import Architecture, Dataset, Frames, Learner, Source
+from trainables.contracts import Architecture, Dataset, Derived, Frames, Learner, Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,8 @@ class MotionHyper(StreamHyper):
     pairs: int = 10
     """Consecutive flows, each of two channels, that are stacked; in training from one random start."""
     flow: str = "dis_fast"
-    """The optical flow, a name in `flow.EXTRACTORS`: the same at every level, the source included."""
+    """The optical flow, a name in `flow.EXTRACTORS`: the same at every level, the source included. That of `tvl1`, the published
+    network's, is stored."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +76,12 @@ def _motion_window(frames: int, hyper: Any, rng: np.random.Generator | None) -> 
     return runs(frames, hyper, rng)
 
 
+def _stored_flow(hyper: Any) -> Derived | None:
+    from trainables.action.stored import stored_flow
+
+    return stored_flow(hyper)
+
+
 def _spatial_example(frames: Frames, target: int, hyper: Any, rng: np.random.Generator | None) -> Any:
     """Stills (S, 3, H, W) uint8 and the label."""
     from trainables.action.sampling import pictures
@@ -83,7 +90,7 @@ def _spatial_example(frames: Frames, target: int, hyper: Any, rng: np.random.Gen
 
 
 def _motion_example(frames: Frames, target: int, hyper: Any, rng: np.random.Generator | None) -> Any:
-    """Stacks of flow (S, 2 x pairs, H, W) float16 and the label."""
+    """Stacks of flow (S, 2 x pairs, H, W) float16 and the label; of frames, or of flow that was stored."""
     from trainables.action.sampling import flow_stacks
 
     return {"clip": flow_stacks(frames, hyper, rng), "label": target}
@@ -190,6 +197,7 @@ TWO_STREAM_MOTION = replace(
     hyper=MotionHyper,
     example=_motion_example,
     window=_motion_window,
+    derive=_stored_flow,
     learner=_motion,
 )
 

@@ -1,15 +1,16 @@
 """Optical flow: how each pixel of a frame moves to the next.
 
-The motion stream computes it after the codec, for just the frames of a sample, by the same extractor at every level: two extractors
-would tell clean from compressed by themselves. A flow is (H, W, 2) float32: pixels to the right, pixels down.
+The motion stream sees the flow of what the codec left, by the same extractor at every level, the source included: two extractors
+would tell clean from compressed by themselves. A flow is (H, W, 2) float32: pixels to the right, pixels down. A fast extractor
+computes it for just the frames of a sample. TV-L1, by which the published network was trained, takes a second a pair: its flow is
+computed once for every clip and level and stored, see stored.py.
 
-To add an extractor, write a frozen dataclass with a `name` and `flow`, and append it to `EXTRACTORS`. TV-L1, by which the published
-network was trained, takes a second a pair: to train by it, flow would have to be stored for every level, which is not done yet.
+To add an extractor, write a frozen dataclass with a `name`, `stored` and `flow`, and append it to `EXTRACTORS`.
 """
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import cv2
 import numpy as np
@@ -22,6 +23,8 @@ Grey = npt.NDArray[np.uint8]
 
 BOUND = 20.0
 """Pixels a frame beyond which motion is cut off, at native resolution: the published network's."""
+STEPS = 127
+"""The whole number by which stored flow says `BOUND`; 0 is still."""
 
 
 class Extractor(Protocol):
@@ -31,8 +34,15 @@ class Extractor(Protocol):
     def name(self) -> str:
         """The name in hyper-parameters: `dis_fast`."""
 
+    @property
+    def stored(self) -> bool:
+        """Whether its flow is stored; otherwise it is computed for each sample."""
+
     def flow(self, previous: Grey, following: Grey) -> Flow:
         """(H, W, 2) from one (H, W) uint8 frame to the next."""
+
+    def __hash__(self) -> int:
+        """An extractor is a value."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +51,7 @@ class Dis:
 
     name: str
     preset: Literal["fast", "medium"]
+    stored: bool = False
 
     def flow(self, previous: Grey, following: Grey) -> Flow:
         """(H, W, 2) from one (H, W) uint8 frame to the next."""
@@ -57,6 +68,7 @@ class TvL1:
     """
 
     name: str = "tvl1"
+    stored: bool = True
     step: float = 0.25
     """Of the dual variables."""
     attachment: float = 0.15
@@ -137,6 +149,13 @@ def _divergence(dual: Flow) -> Flow:
 DIS_FAST, DIS_MEDIUM = Dis(name="dis_fast", preset="fast"), Dis(name="dis_medium", preset="medium")
 
 EXTRACTORS: dict[str, Extractor] = {extractor.name: extractor for extractor in (DIS_FAST, DIS_MEDIUM, TvL1())}
+
+
+def extractor_of(hyper: Any) -> Extractor:
+    """The extractor that hyper-parameters name. Raises ValueError for one that is not in `EXTRACTORS`."""
+    if hyper.flow not in EXTRACTORS:
+        raise ValueError(f"unknown flow {hyper.flow!r}: known are {', '.join(EXTRACTORS)}")
+    return EXTRACTORS[hyper.flow]
 
 
 def flows(frames: Frames, extractor: Extractor) -> Flow:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from trainables.action.flow import BOUND, EXTRACTORS, flows
+from trainables.action.flow import BOUND, STEPS, extractor_of, flows
 from trainables.contracts import Frames
 
 ASPECT = 4 / 3
@@ -30,11 +30,13 @@ def stills(frames: int, hyper: Any, rng: np.random.Generator | None) -> Sequence
 def runs(frames: int, hyper: Any, rng: np.random.Generator | None) -> Sequence[int]:
     """The motion stream's frames: `pairs` + 1 in a row from one random start, or from `positions` starts, one run after the other.
 
-    Of a clip that is shorter than a run, the last frame is repeated: it then stands still.
+    Of stored flow it is `pairs`, the flow from each of these frames. Of a clip that is shorter than a run, the last frame is
+    repeated: it then stands still.
     """
+    length = hyper.pairs + (not extractor_of(hyper).stored)
     latest = max(0, frames - 1 - hyper.pairs)
     starts = _spread(latest, hyper.positions) if rng is None else [int(rng.integers(latest + 1))]
-    return [min(start + step, frames - 1) for start in starts for step in range(hyper.pairs + 1)]
+    return [min(start + step, frames - 1) for start in starts for step in range(length)]
 
 
 def _spread(last: int, count: int) -> list[int]:
@@ -45,23 +47,28 @@ def _spread(last: int, count: int) -> list[int]:
 def pictures(frames: Frames, hyper: Any, rng: np.random.Generator | None) -> npt.NDArray[np.uint8]:
     """(S, H, W, 3) frames to (S, 3, H, W) of the network's size: one crop and one mirroring for all."""
     cropped, mirrored = _cropped(frames, hyper, rng)
-    sized = np.stack([_resized(each, hyper.size) for each in cropped])
+    sized = np.stack([resized(each, hyper.size) for each in cropped])
     return np.ascontiguousarray((sized[:, :, ::-1] if mirrored else sized).transpose(0, 3, 1, 2))
 
 
-def flow_stacks(frames: Frames, hyper: Any, rng: np.random.Generator | None) -> npt.NDArray[np.float16]:
+def flow_stacks(frames: npt.NDArray[Any], hyper: Any, rng: np.random.Generator | None) -> npt.NDArray[np.float16]:
     """Runs of frames (S x (pairs + 1), H, W, 3) to stacks of flow (S, 2 x pairs, H, W) of the network's size: right, down, right.
 
-    Flow is computed on whole frames at native resolution, then cropped and resized. Its values stay pixels of those frames a
+    Flow is computed on whole frames at native resolution, then cropped and resized. Stored flow, (S x pairs, h, w, 2) in place of
+    frames, was brought to the network's size when it was computed: crops of it are enlarged. Values stay pixels of native frames a
     frame, cut off at +-`BOUND` and divided by it: 0 is still, 1 is `BOUND` right or down. Mirroring turns right into left. Half
     precision (0.01 pixels at worst) halves what an evaluation batch takes.
     """
-    extractor = EXTRACTORS[hyper.flow]
-    length = hyper.pairs + 1
-    motion = np.stack([flows(frames[start : start + length], extractor) for start in range(0, len(frames), length)])
+    extractor = extractor_of(hyper)
+    if extractor.stored:
+        motion = frames.reshape(-1, hyper.pairs, *frames.shape[1:])
+    else:
+        length = hyper.pairs + 1
+        found = np.stack([flows(frames[start : start + length], extractor) for start in range(0, len(frames), length)])
+        motion = np.clip(found, -BOUND, BOUND)
     cropped, mirrored = _cropped(motion, hyper, rng)
-    scaled = np.clip(cropped, -BOUND, BOUND) / np.float32(BOUND)
-    sized = np.stack([[_resized(each, hyper.size) for each in run] for run in scaled])
+    scaled = cropped / np.float32(STEPS if extractor.stored else BOUND)
+    sized = np.stack([[resized(each, hyper.size) for each in run] for run in scaled])
     if mirrored:
         sized = sized[..., ::-1, :] * np.array([-1, 1], np.float32)
     runs, pairs, height, width, _ = sized.shape
@@ -83,7 +90,8 @@ def _cropped(clip: npt.NDArray[Any], hyper: Any, rng: np.random.Generator | None
     return clip[..., rows, columns, :], hyper.flip and bool(rng.random() < 0.5)
 
 
-def _resized(picture: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
+def resized(picture: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
+    """(H, W, C) at a size (H, W): by the means over areas where it shrinks."""
     height, width = size
     if picture.shape[:2] == size:
         return picture
