@@ -10,11 +10,20 @@ at the 14 kB of a livelier one, and `study plan` foretells it; the store keeps 1
 
 from search_spaces.space import Budget, Space
 
+BATCH_NORM = ("segnet*", "depth_gan", "two_stream*")
+"""What has batch norms that are not frozen, whose statistics can be estimated anew: Faster R-CNN and OpenPose have not."""
+
 PAPER = Space(
     name="paper",
     summary="the paper's networks, budgets and ladders; GPUs",
-    data={"segmentation": "cityscapes", "detection": "voc2007", "depth": "synthia", "action": "ucf101"},
-    cells=("*/clean/*", "*/constant-*", "*/uniform*", "*/recalibrated-*"),
+    data={
+        "segmentation": "cityscapes",
+        "depth": "synthia",
+        "detection": "voc2007",
+        "pose": "coco_people",
+        "action": "ucf101",
+    },
+    cells=("*/clean/*", "*/constant-*", "*/uniform*", *(f"{name}/*/recalibrated-*" for name in BATCH_NORM)),
     budgets={
         **{
             name: Budget(
@@ -35,6 +44,9 @@ PAPER = Space(
             hyper={"batch_size": 2, "optimiser": "sgd", "lr": 0.001, "momentum": 0.9, "weight_decay": 0.0005},
             precision="bfloat16",
             channels_last=True,
+        ),
+        "openpose": Budget(
+            initial="imagenet", epochs=40, hyper={"batch_size": 8, "lr": 1e-3}, precision="bfloat16", channels_last=True
         ),
         **{
             name: Budget(

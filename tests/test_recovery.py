@@ -114,6 +114,28 @@ def test_the_papers_table_stands_beside_ours_level_by_level() -> None:
     assert at_75["retrained_at_this_level"] == "not in this study"
 
 
+def of_action(streams: str) -> Results:
+    """The results by hand as a fusion's, under H.264."""
+    made = results(SCORES)
+    made.trials["architecture"], made.trials["task"], made.trials["metric"] = "two_stream", "action", "top1"
+    made.trials["codec"] = made.trials["codec"].replace("jpeg", "h264")
+    made.trials["ladder"] = pd.Series([{"h264": [23, 50]}] * len(made.trials), made.trials.index)
+    made.trials["training_levels"] = [[50] if levels == [5] else levels for levels in made.trials["training_levels"]]
+    made.trials["streams"] = streams
+    made.scores["codec"] = made.scores["codec"].replace("jpeg", "h264")
+    made.scores["level"] = made.scores["level"].replace({75: 23, 5: 50})
+    made.scores["metric"] = "top1"
+    return made
+
+
+def test_the_papers_percentages_stand_beside_ours_as_fractions() -> None:
+    table = beside_paper(Study(of_action("spatial")), paper_tables())
+    assert set(table["metric"]) == {"top1_fusion"}
+    assert table["paper_baseline"].tolist() == pytest.approx([0.83549, 0.41478], abs=1e-5)
+    at_50 = table.iloc[-1]
+    assert (at_50["streams"], at_50["retrained"]) == ("spatial", pytest.approx(0.52))
+
+
 def test_networks_are_ordered_by_how_they_were_made() -> None:
     shuffled = dict.fromkeys(("uniform", "constant-5", "continued", "baseline"), SCORES["constant-5"])
     table = ordered(matrix(Study(results(shuffled))))

@@ -4,9 +4,9 @@ import pandas as pd
 import pytest
 
 from analysis.provenance import commands, own_weights, without_credentials
-from analysis.recovery import Study, matrix, recovery
+from analysis.recovery import BESIDE, Study, matrix, recovery
 from analysis.results import Results
-from analysis.words import better, decimals, enough, fall, heaviest, outcome, uneven
+from analysis.words import beside, better, decimals, enough, fall, heaviest, outcome, uneven
 from tests.by_hand import SCORES, results
 
 ERRORS = {recipe: [tuple(1 - value for value in seed) for seed in seeds] for recipe, seeds in SCORES.items()}
@@ -121,3 +121,46 @@ def test_the_tracking_store_is_named_without_credentials(uri: str, shown: str) -
 @pytest.mark.parametrize(("largest", "digits"), [(0.512, 3), (0.0735, 4), (70.1, 1), (4.96, 2), (1.0, 2), (0.0, 3)])
 def test_scores_have_three_significant_digits(largest: float, digits: int) -> None:
     assert decimals([largest, largest / 3]) == digits
+
+
+NAN = float("nan")
+
+
+def besides(*rows: tuple[str, str, int, str, float, float, float, float]) -> pd.DataFrame:
+    """(metric, our metric, level, streams, paper's retrained, baseline, continued, retrained) as `beside_paper` gives them."""
+    return pd.DataFrame(
+        [
+            ("V", metric, own, level, "net", streams, "data", 0.5, paper, baseline, continued, retrained, "not retrained")
+            for metric, own, level, streams, paper, baseline, continued, retrained in rows
+        ],
+        columns=BESIDE,
+    )
+
+
+def test_a_table_of_the_papers_has_ours_in_columns() -> None:
+    headings, lines = beside(besides(("miou", "miou", 95, "", NAN, 0.5, 0.6, NAN), ("miou", "miou", 5, "", 0.4, 0.2, 0.25, 0.3)))
+    assert headings == ("metric", "level", "paper A", "paper B", "baseline", "continued", "retrained")
+    assert lines == [
+        ("miou", "95", "0.500", "not retrained", "0.500", "0.600", "not retrained"),
+        ("miou", "5", "0.500", "0.400", "0.200", "0.250", "0.300"),
+    ]
+
+
+def test_streams_that_were_retrained_have_columns_of_their_own_beside_one_baseline() -> None:
+    headings, lines = beside(
+        besides(
+            ("top1", "top1", 40, "spatial + motion", 0.7, 0.6, 0.61, 0.62), ("top1", "top1", 40, "spatial", 0.7, 0.6, 0.63, 0.64)
+        )
+    )
+    both, alone = "spatial + motion\n", "spatial\n"
+    assert headings[4:] == (f"{both}baseline", f"{both}continued", f"{both}retrained", f"{alone}continued", f"{alone}retrained")
+    assert lines == [("top1", "40", "0.500", "0.700", "0.600", "0.610", "0.620", "0.630", "0.640")]
+
+
+def test_a_tuned_figure_has_columns_of_its_own_beside_the_untuned_one() -> None:
+    headings, lines = beside(
+        besides(("oks_map", "oks_map", 5, "", 0.4, 0.2, 0.25, 0.3), ("oks_map", "oks_map_tuned", 5, "", 0.4, 0.22, 0.26, 0.31))
+    )
+    assert headings[4:7] == ("oks_map\nbaseline", "oks_map\ncontinued", "oks_map\nretrained")
+    assert headings[7:] == ("oks_map_tuned\nbaseline", "oks_map_tuned\ncontinued", "oks_map_tuned\nretrained")
+    assert lines == [("oks_map", "5", "0.500", "0.400", "0.200", "0.250", "0.300", "0.220", "0.260", "0.310")]
