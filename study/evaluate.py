@@ -41,7 +41,7 @@ def scores(plan: Plan) -> list[dict[str, Any]]:
     """A row a condition: codec, level, rate, metrics and what was chosen for them on validation."""
     (entry,) = plan.entries
     return [
-        {name: each[name] for name in ("codec", "level", "bits_per_pixel")} | each["metrics"] | each["chosen"]
+        {name: each[name] for name in ("codec", "level", "bits_per_pixel")} | each["metrics"] | each.get("chosen", {})
         for each in plan.folder(entry.trial).scores(entry.conditions)
     ]
 

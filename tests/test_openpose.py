@@ -1,3 +1,4 @@
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,14 @@ import torch
 from torch import Tensor
 
 from search_spaces import SPACES
-from trainables import ARCHITECTURES, CODECS, DATASETS, Condition, Frames, Source, Split, evaluate
+from trainables import ARCHITECTURES, CODECS, DATASETS, Condition, Frames, Runtime, Source, Split, Store, evaluate, train
 from trainables.pose import STRIDES, OpenPoseHyper
 from trainables.pose.augmentation import draw, warped, whole
 from trainables.pose.grouping import PUBLISHED, THRESHOLDS, Found
 from trainables.pose.openpose import OpenPose, PoseLearner, imagenet, openpose, vgg19
 from trainables.pose.skeleton import KEYPOINTS, People, asked_for
 from trainables.pose.targets import FIELDS, MAPS
+from trainables.recipes import BASELINE
 
 OPENPOSE = ARCHITECTURES["openpose"]
 DEMO = OPENPOSE.hyper(**SPACES["demo"].budgets["openpose"].hyper)
@@ -290,12 +292,28 @@ class Picked:
         return self.split.files(self.places[index])
 
 
-def tallest(split: Split, pixels: int) -> list[int]:
-    """The images whose people with key points are all taller than so many pixels."""
+def in_full(split: Split, *, pixels: int, points: int) -> list[int]:
+    """The images whose people with key points are all taller than so many pixels, with more than so many points."""
     places = []
     for place in range(len(split.names)):
         truth = split.target(place)
-        boxes = truth["boxes"][asked_for(truth)]
-        if len(boxes) and (boxes[:, 3] - boxes[:, 1] > pixels).all():
+        boxes, keypoints = (truth[name][asked_for(truth)] for name in ("boxes", "keypoints"))
+        tall, known = boxes[:, 3] - boxes[:, 1] > pixels, (keypoints[..., 2] > 0).sum(axis=1) > points
+        if len(boxes) and (tall & known).all():
             places.append(place)
     return places
+
+
+@pytest.mark.slow
+def test_real_people_are_learnt_by_heart(tmp_path: Path) -> None:
+    """The four training images of which everybody is taller than 200 pixels and has more than ten key points."""
+    place = os.environ.get("STUDY_TEST_DATA")
+    if place is None or not Path(place, "tiny_coco").is_dir():
+        pytest.skip("STUDY_TEST_DATA is not set, or names a folder without tiny_coco")
+    source = DATASETS["coco_people"].source(Path(place, "tiny_coco"))
+    posed = Picked(source.train, tuple(in_full(source.train, pixels=200, points=10)))
+    assert len(posed.names) == 4
+    hyper = replace(DEMO, size=(120, 160), batch_size=4, lr=0.003, sigma=4.0, scale=(1.0, 1.0), rotation=0.0, shift=0.0, flip=False)
+    data = replace(source, train=posed, val=posed)
+    *_, last = train(OPENPOSE, BASELINE, hyper, data=data, epochs=250, seed=0, runtime=Runtime(store=Store(tmp_path, 10**9)))
+    assert last.validation["oks_map"] > 0.5
