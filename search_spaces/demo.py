@@ -2,7 +2,8 @@
 
 It shows the machinery and the direction of the effects, not the paper's figures. Expected after some three minutes (segmentation,
 one seed): mIoU falls from clean to quality 5, and retraining at 5 beats the control there. So it does in detection (mAP at 5 of the
-control .15, of retraining .18) and in depth (RMSE at 5 of the control 10.7 m, of retraining 9.6 m).
+control .15, of retraining .18), in depth (RMSE at 5 of the control 10.7 m, of retraining 9.6 m) and in pose (OKS mAP at 5 of the
+control .01, of retraining .17). In action (top-1 at CRF 40) the fused control has .68, fused retraining .77.
 """
 
 from search_spaces.space import Budget, Hyper, Space
