@@ -23,10 +23,10 @@ PUBLISHED = THRESHOLDS.index(0.1)
 MOST = 40
 """Peaks of a part that are looked at, the highest: an untrained network has hundreds."""
 
-SAMPLES = 10
-"""Places on a limb where the field is read."""
-AFFINITY, AGREEING = 0.05, 0.8
-"""More than so large a share of the places must have more than so much of the field in the limb's direction."""
+PLACES = np.linspace(0, 1, 10, dtype=np.float32)
+"""Where on a limb the field is read, from its beginning to its end."""
+AFFINITY, MISSES = 0.05, 1
+"""How much of the field in the limb's direction a place must have more than, and how many places may have less."""
 LEAST_PARTS, LEAST_SCORE = 3, 0.2
 """A person has so many parts, and so high a mean of what its parts and limbs score."""
 
@@ -111,21 +111,29 @@ def links(found: Peaks, fields: Floats) -> Links:
         first, second = np.meshgrid(np.arange(starts[one], starts[one + 1]), np.arange(starts[other], starts[other + 1]))
         pairs.append(np.stack([np.full(first.size, limb), first.ravel(), second.ravel()]))
     limb, first, second = np.concatenate(pairs, axis=1)
-    right, down = found.x[second] - found.x[first], found.y[second] - found.y[first]
-    length = np.maximum(np.hypot(right, down), 1e-6)
-    share = np.linspace(0, 1, SAMPLES, dtype=np.float32)
-    x, y = (start[first][:, None] + step[:, None] * share for start, step in ((found.x, right), (found.y, down)))
-    across, downwards = (_read(fields, 2 * limb + axis, x, y) for axis in (0, 1))
-    along = (across * right[:, None] + downwards * down[:, None]) / length[:, None]
+    for places in (PLACES[1::3], PLACES):  # most pairs are nothing, which a few places show
+        along, length = _along(found, fields, limb, first, second, places)
+        kept = (along <= AFFINITY).sum(axis=1) <= MISSES
+        limb, first, second, along, length = limb[kept], first[kept], second[kept], along[kept], length[kept]
     score = along.mean(axis=1) + np.minimum(0.5 * fields.shape[1] / length - 1, 0)
-    kept = ((along > AFFINITY).mean(axis=1) > AGREEING) & (score > 0)
-    limb, first, second, score = limb[kept], first[kept], second[kept], score[kept]
     order = np.lexsort((-score, limb))
+    order = order[score[order] > 0]
     return Links(limb[order], first[order], second[order], score[order])
 
 
+def _along(
+    found: Peaks, fields: Floats, limb: Integers, first: Integers, second: Integers, places: Floats
+) -> tuple[Floats, Floats]:
+    """How much of the field points from one peak to the other, at places between them, (C, places); and how far it is, (C,)."""
+    right, down = found.x[second] - found.x[first], found.y[second] - found.y[first]
+    length = np.maximum(np.hypot(right, down), np.float32(1e-6))
+    x, y = (start[first][:, None] + step[:, None] * places for start, step in ((found.x, right), (found.y, down)))
+    across, downwards = (_read(fields, 2 * limb + axis, x, y) for axis in (0, 1))
+    return (across * right[:, None] + downwards * down[:, None]) / length[:, None], length
+
+
 def _read(fields: Floats, channel: Integers, x: Floats, y: Floats) -> Floats:
-    """(C, SAMPLES) values of a channel (C,) at places in cells, between the middles of cells linearly."""
+    """(C, K) values of a channel (C,) at places in cells, between the middles of cells linearly."""
     height, width = fields.shape[1:]
     x, y = np.clip(x - 0.5, 0, width - 1), np.clip(y - 0.5, 0, height - 1)
     j, i = np.minimum(x.astype(np.int64), max(width - 2, 0)), np.minimum(y.astype(np.int64), max(height - 2, 0))
