@@ -5,20 +5,21 @@ One file, a pack, holds a split at a level; its name says what is in it, so noth
     <root>/<data set>-<fingerprint>/<split>/<codec>-<level>-<codec identity>.pack
                                             raw.pack      decoded frames, for sources that are slow to decode
                                             <one of these>-<derived>.pack      what is derived of its frames
-A pack is built beside its place, synced and moved there. Readers check each item; they mend a pack that is damaged and rebuild one
-that is gone. When the store outgrows its limit, the packs that were not opened for longest are removed; who has one open keeps
-reading it.
+A pack is built beside its place, synced and moved there; what a killed builder had made is gone on with. Readers check each item;
+of a pack that is damaged or gone, what is not sound is made anew. When the store outgrows its limit, the packs that were not opened
+for longest are removed; who has one open keeps reading it.
 
 To store another kind of imagery, give its `Split` frames and its codec bytes: nothing here knows what they are.
 """
 
 import fcntl
 import os
+import struct
 import time
 import weakref
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -30,8 +31,11 @@ import numpy.typing as npt
 from trainables.codecs import identity
 from trainables.contracts import Codec, Derived, Frames, Size, Source, Split
 
-MAGIC = b"CSPACK01"
-"""Format 1; a pack of another format is rebuilt."""
+MAGIC = b"CSPACK02"
+"""Format 2; a pack of another format is rebuilt."""
+SUM, HEADER = struct.Struct("<q"), struct.Struct("<4q")
+"""Before each item: what the rest must sum to; its length in bytes and its (T, H, W)."""
+AHEAD = SUM.size + HEADER.size
 RAW_SHARE = 0.5
 """Of the store's limit, how much the decoded frames of one split may take; what is larger is decoded every time."""
 PROGRESS_SECONDS = 1.0
@@ -275,17 +279,17 @@ class Stored:
             # Another process may have made or mended it while this one waited for the lock.
             if _whole(path, items, every=again):
                 return
-            temporary = path.with_suffix(".building")  # one name: the lock is held, and a killed builder's is overwritten
+            temporary = path.with_suffix(".building")  # one name: the lock is held, so a file there is a killed builder's
             try:
-                with temporary.open("wb") as file:
+                with temporary.open("r+b" if temporary.exists() else "w+b") as file:
                     told = time.monotonic()
-                    writer = _Writer(file)
+                    writer = _Writer(file, items)
                     what = " ".join([self.split, *(part.rpartition("-")[0] or part for part in self._parts(level))])
-                    for count, (data, shape) in enumerate(self._items(level, each), 1):
+                    for data, shape in self._items(level, each, writer.count):
                         writer.add(data, shape)
                         if time.monotonic() - told > PROGRESS_SECONDS:
                             told = time.monotonic()
-                            yield Building(what, count, items)
+                            yield Building(what, writer.count, items)
                     writer.finish()
                     file.flush()
                     os.fsync(file.fileno())
@@ -297,11 +301,11 @@ class Stored:
                 raise
             self.store.evict(keep=path)
 
-    def _items(self, level: int | None, each: Each) -> Iterator[tuple[bytes, Shape]]:
-        """The items of a pack: those of a damaged one that are sound, the others made anew."""
-        items = range(len(self._split.names))
+    def _items(self, level: int | None, each: Each, start: int) -> Iterator[tuple[bytes, Shape]]:
+        """The items of a pack from one on: those of a damaged one that are sound, the others made anew."""
+        items = range(start, len(self._split.names))
         try:
-            old = _Pack(self._path(level), len(items))
+            old = _Pack(self._path(level), len(self._split.names))
             sound = set(filter(old.sound, items))
         except (FileNotFoundError, DamagedError):
             sound = set()
@@ -321,23 +325,44 @@ class Stored:
 
 
 class _Writer:
-    """Items one after another, then where they are, what they must sum to and their (T, H, W)."""
+    """Items one after another, each behind its header, then where they begin and what the list of that must sum to.
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._offsets, self._sums = [len(MAGIC)], list[int]()
-        self._shapes: list[tuple[int, ...]] = []
+    It goes on behind the sound items of a file that was not finished.
+    """
+
+    def __init__(self, file: BinaryIO, most: int) -> None:
+        self._file, self._offsets = file, [len(MAGIC)]
+        size = os.fstat(file.fileno()).st_size
+        if file.read(len(MAGIC)) == MAGIC:
+            while self.count < most and (item := _item(file.read(AHEAD), file.read, size)) is not None:
+                self._offsets.append(self._offsets[-1] + AHEAD + len(item[0]))
+        file.seek(0)
         file.write(MAGIC)
+        file.seek(self._offsets[-1])
+        file.truncate()
+
+    @property
+    def count(self) -> int:
+        return len(self._offsets) - 1
 
     def add(self, data: bytes, shape: Sequence[int]) -> None:
-        self._file.write(data)
-        self._offsets.append(self._offsets[-1] + len(data))
-        self._sums.append(zlib.crc32(data))
-        self._shapes.append(tuple(shape))
+        header = HEADER.pack(len(data), *shape)
+        self._file.write(SUM.pack(zlib.crc32(data, zlib.crc32(header))) + header + data)
+        self._offsets.append(self._offsets[-1] + AHEAD + len(data))
 
     def finish(self) -> None:
-        index = b"".join(np.array(part, "<i8").tobytes() for part in (self._offsets, self._sums, self._shapes))
-        self._file.write(index + np.array([len(self._sums), zlib.crc32(index)], "<i8").tobytes() + MAGIC)
+        index = np.array(self._offsets, "<i8").tobytes()
+        self._file.write(index + np.array([self.count, zlib.crc32(index)], "<i8").tobytes() + MAGIC)
+
+
+def _item(ahead: bytes, read: Callable[[int], bytes], most: int) -> tuple[bytes, Shape] | None:
+    """An item by what is ahead of it and what reads on; None where that is not what was written: longer than `most`, say."""
+    if len(ahead) != AHEAD:
+        return None
+    header = ahead[SUM.size :]
+    length, count, height, width = HEADER.unpack(header)
+    data = read(length) if 0 <= length <= most else b""
+    return (data, (count, height, width)) if SUM.pack(zlib.crc32(data, zlib.crc32(header))) == ahead[: SUM.size] else None
 
 
 TAIL = 16 + len(MAGIC)
@@ -350,17 +375,15 @@ class _Pack:
         self._file = os.open(path, os.O_RDONLY)
         self.close = weakref.finalize(self, os.close, self._file)  # also when the pack is merely dropped
         try:
-            os.utime(path)  # for eviction: when it was last opened
-            self._offsets, self._sums, self._shapes = self._index(items)
-        except FileNotFoundError:  # evicted between the two: the open file still reads
-            self._offsets, self._sums, self._shapes = self._index(items)
+            with suppress(FileNotFoundError):  # evicted between the two: the open file still reads
+                os.utime(path)  # for eviction: when it was last opened
+            self._offsets = self._index(items)
         except BaseException:
             self.close()
             raise
 
-    def _index(self, items: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        length = os.fstat(self._file).st_size
-        size = 8 * (items + 1 + items + 3 * items)
+    def _index(self, items: int) -> npt.NDArray[np.int64]:
+        length, size = os.fstat(self._file).st_size, 8 * (items + 1)
         tail = os.pread(self._file, TAIL, max(0, length - TAIL))
         index = os.pread(self._file, size, max(0, length - TAIL - size))
         if length < size + TAIL or tail[16:] != MAGIC:
@@ -368,8 +391,7 @@ class _Pack:
         count, total = np.frombuffer(tail[:16], "<i8")
         if count != items or total != zlib.crc32(index):
             raise DamagedError("index")
-        numbers = np.frombuffer(index, "<i8")
-        return numbers[: items + 1], numbers[items + 1 : 2 * items + 1], numbers[2 * items + 1 :].reshape(items, 3)
+        return np.frombuffer(index, "<i8")
 
     def sound(self, index: int) -> bool:
         """Whether an item is as it was written."""
@@ -382,11 +404,11 @@ class _Pack:
     def read(self, index: int) -> tuple[bytes, Shape]:
         """An item's bytes and (T, H, W). Raises DamagedError."""
         start, stop = int(self._offsets[index]), int(self._offsets[index + 1])
-        data = os.pread(self._file, stop - start, start)
-        if len(data) != stop - start or zlib.crc32(data) != self._sums[index]:
+        both = os.pread(self._file, stop - start, start)
+        item = _item(both[:AHEAD], lambda length: both[AHEAD : AHEAD + length], len(both))
+        if item is None:
             raise DamagedError(f"item {index}")
-        count, height, width = (int(length) for length in self._shapes[index])
-        return data, (count, height, width)
+        return item
 
 
 def _whole(path: Path, items: int, *, every: bool = False) -> bool:
