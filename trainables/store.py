@@ -294,11 +294,9 @@ class Stored:
                     file.flush()
                     os.fsync(file.fileno())
                 temporary.replace(path)
-            except BaseException as error:
+            except OSError as error:  # after anything else the file is gone on with
                 temporary.unlink(missing_ok=True)
-                if isinstance(error, OSError):
-                    raise OSError(error.errno, f"cannot build {path}: {error.strerror}; free space, or set STUDY_STORE") from error
-                raise
+                raise OSError(error.errno, f"cannot build {path}: {error.strerror}; free space, or set STUDY_STORE") from error
             self.store.evict(keep=path)
 
     def _items(self, level: int | None, each: Each, start: int) -> Iterator[tuple[bytes, Shape]]:
