@@ -144,55 +144,52 @@ def _read(fields: Floats, channel: Integers, x: Floats, y: Floats) -> Floats:
     return np.asarray(upper * (1 - down) + lower * down, np.float32)
 
 
+@dataclass(eq=False)
+class _Person:
+    """Somebody who is being put together: the peak of each part that there is, and what parts and limbs score in sum."""
+
+    peaks: dict[int, int]
+    total: float
+
+
 def _people(found: Peaks, joined: Links, threshold: float) -> Found:
     """People at a threshold: limbs are taken greedily, the best first, none of an end that is taken."""
     allowed = found.score > threshold
     places = np.flatnonzero(allowed[joined.first] & allowed[joined.second])
-    members: list[list[int]] = []
-    totals: list[float] = []
+    limbs = (each[places].tolist() for each in (joined.limb, joined.first, joined.second, joined.score))
+    everybody: list[_Person] = []
     taken: set[tuple[int, int, int]] = set()
-    confidence = found.score.tolist()
-    for limb, first, second, score in zip(
-        *(each[places].tolist() for each in (joined.limb, joined.first, joined.second, joined.score)), strict=True
-    ):
+    confidence, parts = found.score.tolist(), LIMB_ENDS.tolist()
+    for limb, first, second, score in zip(*limbs, strict=True):
         if (limb, 0, first) in taken or (limb, 1, second) in taken:
             continue
         taken |= {(limb, 0, first), (limb, 1, second)}
-        _add(members, totals, limb, first, second, score, confidence)
-    return _kept(found, members, totals)
+        _give(everybody, dict(zip(parts[limb], (first, second), strict=True)), score, confidence, limb)
+    return _kept(found, everybody)
 
 
-def _add(
-    members: list[list[int]], totals: list[float], limb: int, first: int, second: int, score: float, confidence: list[float]
-) -> None:
+def _give(everybody: list[_Person], ends: dict[int, int], score: float, confidence: list[float], limb: int) -> None:
     """Give a limb to whom it belongs: to the person of either end, to both, who are then one, or to a new person."""
-    one, other = LIMB_ENDS[limb]
-    owners = [number for number, each in enumerate(members) if each[one] == first or each[other] == second]
+    owners = [person for person in everybody if ends.items() & person.peaks.items()]
     if not owners:
         if limb < len(LIMB_ENDS) - REDUNDANT:
-            members.append([-1] * len(PARTS))
-            members[-1][one], members[-1][other] = first, second
-            totals.append(confidence[first] + confidence[second] + score)
-        return
-    person = owners[0]
-    for part, peak in ((one, first), (other, second)):
-        if members[person][part] < 0 and len(owners) == 1:
-            members[person][part] = peak
-            totals[person] += confidence[peak] + score
-    if len(owners) > 1:
-        merged, rest = members[person], members[owners[1]]
-        if all(mine < 0 or its < 0 for mine, its in zip(merged, rest, strict=True)):
-            members[person] = [max(pair) for pair in zip(merged, rest, strict=True)]
-            totals[person] += totals[owners[1]] + score
-            del members[owners[1]], totals[owners[1]]
+            everybody.append(_Person(ends, sum(confidence[peak] for peak in ends.values()) + score))
+    elif len(owners) == 1:
+        (owner,) = owners
+        added = {part: peak for part, peak in ends.items() if part not in owner.peaks}
+        owner.peaks |= added
+        owner.total += sum(confidence[peak] + score for peak in added.values())
+    elif not owners[0].peaks.keys() & owners[1].peaks.keys():
+        owners[0].peaks |= owners[1].peaks
+        owners[0].total += owners[1].total + score
+        everybody.remove(owners[1])
 
 
-def _kept(found: Peaks, members: list[list[int]], totals: list[float]) -> Found:
-    """The people who are enough of one, as key points."""
-    table = np.array(members, np.int64).reshape(-1, len(PARTS))
-    counts = (table >= 0).sum(axis=1)
-    enough = (counts >= LEAST_PARTS) & (np.array(totals) / np.maximum(counts, 1) >= LEAST_SCORE)
-    table = table[enough]
-    values = np.stack([*(np.append(each, 0) for each in (found.x, found.y, found.score))], axis=-1)  # the last is for -1
-    parts = values[table].astype(np.float32)
+def _kept(found: Peaks, everybody: list[_Person]) -> Found:
+    """Those who are enough of a person, as key points."""
+    kept = [each for each in everybody if len(each.peaks) >= LEAST_PARTS and each.total / len(each.peaks) >= LEAST_SCORE]
+    parts = np.zeros((len(kept), len(PARTS), 3), np.float32)
+    values = np.stack([found.x, found.y, found.score], axis=-1)
+    for number, each in enumerate(kept):
+        parts[number, list(each.peaks)] = values[list(each.peaks.values())]
     return Found(parts[:, : len(KEYPOINTS)], np.asarray(parts[..., 2].sum(axis=1) / len(PARTS), np.float32))
