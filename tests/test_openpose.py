@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from search_spaces import SPACES
+from tests.test_pose_data import tree
 from trainables import ARCHITECTURES, CODECS, DATASETS, Condition, Frames, Runtime, Source, Split, Store, evaluate, train
+from trainables.loading import Draw, evaluation_draws, loader, samples
 from trainables.pose import STRIDES, OpenPoseHyper
 from trainables.pose.augmentation import draw, warped, whole
 from trainables.pose.grouping import PUBLISHED, THRESHOLDS, Found
@@ -265,6 +267,24 @@ def test_thresholds_that_were_chosen_on_validation_come_with_every_score(street_
     for score in evaluate(OPENPOSE, DEMO, weights, data=street_people, conditions=conditions):
         assert set(score.chosen) == {"joint_threshold", "tuned_threshold"}
         assert set(score.chosen.values()) <= set(THRESHOLDS)
+
+
+@pytest.mark.slow
+def test_the_published_network_takes_a_step_and_finds_at_a_reduced_size(tmp_path: Path) -> None:
+    source = DATASETS["coco_people"].source(tree(tmp_path))
+    hyper = OpenPoseHyper(batch_size=2, size=(64, 64))
+    torch.manual_seed(0)
+    learner = OPENPOSE.learner(hyper, source, 1, "cpu")
+    before = learner.network.state_dict()["fields.5.0.weight"].clone()
+    drawn = [[Draw(index, None, (0, index)) for index in range(2)]]
+    (training,) = loader(samples(OPENPOSE, hyper, source, "train", None, Runtime()), drawn, Runtime())
+    losses = learner.update(training.examples)
+    assert all(torch.isfinite(loss) for loss in losses.values())
+    assert not torch.equal(before, learner.network.state_dict()["fields.5.0.weight"])
+    (test,) = loader(samples(OPENPOSE, hyper, source, "test", None, Runtime()), evaluation_draws(3, 3, None), Runtime())
+    with torch.inference_mode():
+        found = learner.predict(test.examples)
+    assert [len(each) for each in found] == [len(THRESHOLDS)] * 3
 
 
 @dataclass(frozen=True)
