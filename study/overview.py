@@ -14,6 +14,8 @@ from study.plan import Entry, Plan, space_cells, store_needs
 from trainables import ARCHITECTURES, CODECS, DATASETS, default_store, find_dataset, predicted_bytes, recipes
 
 SCHEMA = 1
+FEW = 12
+"""So many names in a row are read; of more the text says how many, JSON has them all."""
 Row = dict[str, Any]
 
 
@@ -71,7 +73,9 @@ def _line(row: Mapping[str, Any]) -> str:
 def _words(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {each}" for key, each in value.items())
-    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    if isinstance(value, list | tuple):
+        return " ".join(map(str, value)) if len(value) <= FEW else f"{len(value)}, {value[0]} to {value[-1]}"
+    return str(value)
 
 
 def plan_rows(plan: Plan) -> list[Row]:
