@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from mlflow.entities import Run
@@ -14,9 +15,9 @@ from analysis.tracking import load
 from study.cluster import Resources
 from study.plan import make_plan
 from study.run import run
-from study.tracking import default_uri
+from study.tracking import Tracker, default_uri
 from tests.tiny import TINY, Launched
-from trainables import Folder
+from trainables import Folder, Score
 
 pytestmark = pytest.mark.slow
 
@@ -62,6 +63,26 @@ def test_the_degradation_curve_has_the_level_as_its_step(launched: Launched, run
     assert sorted(metric.step for metric in history) == [5, 10, 15, 50, 75, 95]
     rates = MlflowClient(tracking_uri=launched.uri).get_metric_history(run_id, "rate/jpeg")
     assert [metric.value for metric in sorted(rates, key=lambda metric: metric.step)] == sorted(metric.value for metric in rates)
+
+
+def test_thresholds_that_were_chosen_on_validation_are_logged_by_level(tmp_path: Path) -> None:
+    storage = Folder.at(str(tmp_path))
+    plan = make_plan(TINY, patterns=["segnet/clean/baseline"], storage=storage)
+    (entry,) = plan.entries
+    for condition in entry.conditions:
+        threshold = (condition.level or 100) / 100
+        plan.folder(entry.trial).write_score(
+            Score(
+                condition=condition, bits_per_pixel=1.0, stream_bits_per_pixel=None, bytes_per_item=1.0, metrics={"miou": 0.5},
+                chosen={"threshold": threshold}, replicates={"miou": np.zeros(1)},
+            )
+        )  # fmt: skip
+    Tracker(default_uri(storage), plan).project(entry, "FINISHED")
+    client = MlflowClient(tracking_uri=default_uri(storage))
+    (run,) = trials(all_runs(default_uri(storage))).values()
+    logged = client.get_metric_history(run.info.run_id, "chosen/jpeg/threshold")
+    assert {metric.step: metric.value for metric in logged} == {95: 0.95, 75: 0.75, 50: 0.5, 15: 0.15, 10: 0.1, 5: 0.05}
+    assert run.data.metrics["chosen/clean/threshold"] == 1
 
 
 def test_losses_and_validation_are_logged_by_epoch(launched: Launched, runs: list[Run]) -> None:
