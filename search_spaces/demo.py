@@ -46,8 +46,10 @@ FASTER_RCNN: Hyper = {
 
 OPENPOSE: Hyper = {
     "batch_size": 8,
+    "optimiser": "adamw",
     "lr": 5e-3,
     "lr_schedule": "one_cycle",
+    "weight_decay": 0.0,
     "trunk": "small",
     "width": 16,
     "stages": 2,

@@ -46,7 +46,11 @@ PAPER = Space(
             channels_last=True,
         ),
         "openpose": Budget(
-            initial="imagenet", epochs=40, hyper={"batch_size": 8, "lr": 1e-3}, precision="bfloat16", channels_last=True
+            initial="imagenet",
+            epochs=40,
+            hyper={"batch_size": 8, "optimiser": "sgd", "lr": 1e-3, "momentum": 0.9, "weight_decay": 0.0005},
+            precision="bfloat16",
+            channels_last=True,
         ),
         **{
             name: Budget(
