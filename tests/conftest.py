@@ -1,5 +1,6 @@
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 
 from search_spaces import SPACES
 from trainables import ARCHITECTURES, DATASETS, Architecture, Source
-from trainables.embedded import SceneSplit
+from trainables.embedded import DrawnSplit, scene_item
 from trainables.scenes import STREET
 from trainables.segmentation.data import class_map
 
@@ -48,7 +49,8 @@ def streets() -> Source:
     """12 / 4 / 6 embedded scenes."""
     parts = {"train": 12, "val": 4, "test": 6}
     splits = {
-        name: SceneSplit(seed=seed, count=count, mix=STREET, truth=class_map) for seed, (name, count) in enumerate(parts.items())
+        name: DrawnSplit(seed=seed, count=count, draw=partial(scene_item, STREET, class_map))
+        for seed, (name, count) in enumerate(parts.items())
     }
     return replace(DATASETS["street_scenes"].source(None), **splits)  # type: ignore[arg-type]
 

@@ -1,12 +1,13 @@
-"""Embedded data: procedural scenes as a data set, for any task.
+"""Embedded data: what a program draws as a data set, for any task.
 
-A task's room gives `scenes_source` its mix of things and a function that takes the ground truth off a scene.
+A task's room gives `scenes_source` its mix of things and a function that takes the ground truth off a scene. What is no scene needs
+a function like `scene_item` and a `Source` of `DrawnSplit`s.
 """
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,13 @@ MOST = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
-class SceneSplit:
-    """Procedural scenes of one seed."""
+class DrawnSplit:
+    """Items of one seed that are drawn."""
 
     seed: int
     count: int
-    mix: scenes.Mix
-    truth: Callable[[scenes.Scene], Any]
-    """The ground truth of a scene. A function of a module, since loader workers unpickle it."""
+    draw: Callable[[int, int], tuple[Frames, Any]]
+    """(seed, index) to an item's imagery and ground truth. It can be sent to loader workers: functions of a module can."""
 
     @cached_property
     def names(self) -> Sequence[str]:
@@ -36,19 +36,19 @@ class SceneSplit:
 
     @cached_property
     def groups(self) -> Sequence[str]:
-        """Scenes are independent: each is its own group. The seed tells those of one split from another's."""
+        """Items are independent: each is its own group. The seed tells those of one split from another's."""
         return [f"{self.seed}/{name}" for name in self.names]
 
     def frames(self, index: int) -> Frames:
-        """(1, 96, 128, 3)."""
-        return _scene(self.seed, index, self.mix).rgb[None]
+        """(T, H, W, 3)."""
+        return self.draw(self.seed, index)[0]
 
     def target(self, index: int) -> Any:
-        """The ground truth of a scene."""
-        return self.truth(_scene(self.seed, index, self.mix))
+        """The ground truth."""
+        return self.draw(self.seed, index)[1]
 
     def files(self, index: int) -> tuple[Path, ...]:  # noqa: ARG002
-        """None: scenes are drawn."""
+        """None: items are drawn."""
         return ()
 
 
@@ -58,6 +58,12 @@ def _scene(seed: int, index: int, mix: scenes.Mix) -> scenes.Scene:
     return scenes.street(seed, index, mix=mix)
 
 
+def scene_item(mix: scenes.Mix, truth: Callable[[scenes.Scene], Any], seed: int, index: int) -> tuple[Frames, Any]:
+    """The picture (1, 96, 128, 3) of a scene, and what a function takes off it."""
+    scene = _scene(seed, index, mix)
+    return scene.rgb[None], truth(scene)
+
+
 def scenes_source(
     name: str,
     classes: tuple[str, ...],
@@ -65,11 +71,12 @@ def scenes_source(
     truth: Callable[[scenes.Scene], Any],
     mix: scenes.Mix = scenes.STREET,
 ) -> Source:
-    """A source of so many training, validation and test scenes, of seeds 0, 1, 2.
+    """A source of so many training, validation and test scenes, of seeds 0, 1, 2. `truth` is a function of a module.
 
     Its fingerprint hangs on what the generator draws, not on a version number.
     """
-    train, val, test = (SceneSplit(seed=seed, count=count, mix=mix, truth=truth) for seed, count in enumerate(counts))
+    draw = partial(scene_item, mix, truth)
+    train, val, test = (DrawnSplit(seed=seed, count=count, draw=draw) for seed, count in enumerate(counts))
     digest = hashlib.sha256(repr((counts, mix)).encode())
     for split in (train, val, test):
         digest.update(split.frames(0).tobytes())

@@ -7,46 +7,16 @@ A target is the number of a class.
 import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from trainables.action.clips import class_of, source_of_clips
 from trainables.contracts import Frames, Source
+from trainables.embedded import DrawnSplit
 from trainables.scenes import clips as scenes
 
 COUNTS = (280, 56, 128)
 """Embedded clips for training, validation and test."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ActionSplit:
-    """Procedural clips of one seed."""
-
-    seed: int
-    count: int
-
-    @cached_property
-    def names(self) -> Sequence[str]:
-        """`00000`, `00001`, ..."""
-        return [f"{index:05d}" for index in range(self.count)]
-
-    @cached_property
-    def groups(self) -> Sequence[str]:
-        """Clips are independent: each is its own group. The seed tells those of one split from another's."""
-        return [f"{self.seed}/{name}" for name in self.names]
-
-    def frames(self, index: int) -> Frames:
-        """(16, 96, 128, 3)."""
-        return _clip(self.seed, index)
-
-    def target(self, index: int) -> int:
-        """The action."""
-        return scenes.action_of(index)
-
-    def files(self, index: int) -> tuple[Path, ...]:  # noqa: ARG002
-        """None: clips are drawn."""
-        return ()
 
 
 @lru_cache(maxsize=64)
@@ -55,12 +25,17 @@ def _clip(seed: int, index: int) -> Frames:
     return scenes.clip(seed, index)
 
 
+def street_action(seed: int, index: int) -> tuple[Frames, int]:
+    """A clip (16, 96, 128, 3), and its action."""
+    return _clip(seed, index), scenes.action_of(index)
+
+
 def street_actions() -> Source:
     """The embedded set: 280 / 56 / 128 clips of 16 frames of 96x128, of seeds 0, 1, 2.
 
     Its fingerprint hangs on what the generator draws, not on a version number.
     """
-    train, val, test = (ActionSplit(seed=seed, count=count) for seed, count in enumerate(COUNTS))
+    train, val, test = (DrawnSplit(seed=seed, count=count, draw=street_action) for seed, count in enumerate(COUNTS))
     digest = hashlib.sha256(repr((scenes.ACTIONS, COUNTS)).encode())
     for split in (train, val, test):
         digest.update(split.frames(0).tobytes())
