@@ -1,6 +1,5 @@
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -8,7 +7,7 @@ import torch
 
 from search_spaces import SPACES
 from trainables import ARCHITECTURES, DATASETS, Architecture, Source
-from trainables.embedded import DrawnSplit, scene_item
+from trainables.embedded import scenes_split
 from trainables.scenes import STREET
 from trainables.segmentation.data import class_map
 
@@ -48,10 +47,7 @@ def segnet() -> Architecture:
 def streets() -> Source:
     """12 / 4 / 6 embedded scenes."""
     parts = {"train": 12, "val": 4, "test": 6}
-    splits = {
-        name: DrawnSplit(seed=seed, count=count, draw=partial(scene_item, STREET, class_map))
-        for seed, (name, count) in enumerate(parts.items())
-    }
+    splits = {name: scenes_split(seed, count, STREET, class_map) for seed, (name, count) in enumerate(parts.items())}
     return replace(DATASETS["street_scenes"].source(None), **splits)  # type: ignore[arg-type]
 
 

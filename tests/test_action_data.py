@@ -12,8 +12,7 @@ import pytest
 
 from trainables import DATASETS, Source, read_items
 from trainables.action.clips import read_clip
-from trainables.action.data import class_folders, street_action, ucf101
-from trainables.embedded import DrawnSplit
+from trainables.action.data import class_folders, street_clips, ucf101
 from trainables.scenes.clips import ACTIONS
 
 Frames = npt.NDArray[np.uint8]
@@ -324,7 +323,7 @@ def test_every_split_of_the_street_actions_holds_every_action_equally_often() ->
 
 
 def test_an_embedded_item_is_a_clip_and_a_check_reads_it() -> None:
-    dataset, split = DATASETS["street_actions"], DrawnSplit(seed=0, count=2, draw=street_action)
+    dataset, split = DATASETS["street_actions"], street_clips(0, 2)
     source = replace(dataset.source(None), train=split)
     assert split.frames(1).shape == (16, 96, 128, 3)
     readings = list(read_items(dataset, source, "train"))

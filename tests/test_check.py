@@ -439,7 +439,7 @@ def test_an_unknown_name_is_an_error_of_use(capsys: pytest.CaptureFixture[str], 
 def test_a_check_in_json_holds_every_finding_and_the_versions(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, tree: Path
 ) -> None:
-    arguments = ["demo", "--data", "segmentation=camvid", "--data", f"camvid={tree}", "--cpus", "1"]
+    arguments = ["tests.tiny:TINY", "--data", "segmentation=camvid", "--data", f"camvid={tree}", "--cpus", "1"]
     assert main(["check", *arguments, "--storage", str(tmp_path / "runs"), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["schema"] == 1

@@ -1,7 +1,7 @@
 """Embedded data: what a program draws as a data set, for any task.
 
 A task's room gives `scenes_source` its mix of things and a function that takes the ground truth off a scene. What is no scene needs
-a function like `scene_item` and a `Source` of `DrawnSplit`s.
+two functions like those of `scenes_split`, and a `Source` of `DrawnSplit`s.
 """
 
 import hashlib
@@ -26,8 +26,10 @@ class DrawnSplit:
 
     seed: int
     count: int
-    draw: Callable[[int, int], tuple[Frames, Any]]
-    """(seed, index) to an item's imagery and ground truth. It can be sent to loader workers: functions of a module can."""
+    imagery: Callable[[int, int], Frames]
+    """(seed, index) to an item's frames. It can be sent to loader workers: functions of a module can."""
+    truth: Callable[[int, int], Any]
+    """The same for its ground truth, which is asked for with every sample, while frames come from the store."""
 
     @cached_property
     def names(self) -> Sequence[str]:
@@ -41,11 +43,11 @@ class DrawnSplit:
 
     def frames(self, index: int) -> Frames:
         """(T, H, W, 3)."""
-        return self.draw(self.seed, index)[0]
+        return self.imagery(self.seed, index)
 
     def target(self, index: int) -> Any:
         """The ground truth."""
-        return self.draw(self.seed, index)[1]
+        return self.truth(self.seed, index)
 
     def files(self, index: int) -> tuple[Path, ...]:  # noqa: ARG002
         """None: items are drawn."""
@@ -58,10 +60,19 @@ def _scene(seed: int, index: int, mix: scenes.Mix) -> scenes.Scene:
     return scenes.street(seed, index, mix=mix)
 
 
-def scene_item(mix: scenes.Mix, truth: Callable[[scenes.Scene], Any], seed: int, index: int) -> tuple[Frames, Any]:
-    """The picture (1, 96, 128, 3) of a scene, and what a function takes off it."""
-    scene = _scene(seed, index, mix)
-    return scene.rgb[None], truth(scene)
+def _picture(mix: scenes.Mix, seed: int, index: int) -> Frames:
+    """(1, 96, 128, 3)."""
+    return _scene(seed, index, mix).rgb[None]
+
+
+def _taken(mix: scenes.Mix, truth: Callable[[scenes.Scene], Any], seed: int, index: int) -> Any:
+    """What a function takes off a scene."""
+    return truth(_scene(seed, index, mix))
+
+
+def scenes_split(seed: int, count: int, mix: scenes.Mix, truth: Callable[[scenes.Scene], Any]) -> DrawnSplit:
+    """So many scenes of a seed. `truth` is a function of a module."""
+    return DrawnSplit(seed=seed, count=count, imagery=partial(_picture, mix), truth=partial(_taken, mix, truth))
 
 
 def scenes_source(
@@ -75,8 +86,7 @@ def scenes_source(
 
     Its fingerprint hangs on what the generator draws, not on a version number.
     """
-    draw = partial(scene_item, mix, truth)
-    train, val, test = (DrawnSplit(seed=seed, count=count, draw=draw) for seed, count in enumerate(counts))
+    train, val, test = (scenes_split(seed, count, mix, truth) for seed, count in enumerate(counts))
     digest = hashlib.sha256(repr((counts, mix)).encode())
     for split in (train, val, test):
         digest.update(split.frames(0).tobytes())

@@ -25,9 +25,13 @@ def _clip(seed: int, index: int) -> Frames:
     return scenes.clip(seed, index)
 
 
-def street_action(seed: int, index: int) -> tuple[Frames, int]:
-    """A clip (16, 96, 128, 3), and its action."""
-    return _clip(seed, index), scenes.action_of(index)
+def _action(_seed: int, index: int) -> int:
+    return scenes.action_of(index)
+
+
+def street_clips(seed: int, count: int) -> DrawnSplit:
+    """So many clips (16, 96, 128, 3) of a seed, and their actions."""
+    return DrawnSplit(seed=seed, count=count, imagery=_clip, truth=_action)
 
 
 def street_actions() -> Source:
@@ -35,7 +39,7 @@ def street_actions() -> Source:
 
     Its fingerprint hangs on what the generator draws, not on a version number.
     """
-    train, val, test = (DrawnSplit(seed=seed, count=count, draw=street_action) for seed, count in enumerate(COUNTS))
+    train, val, test = (street_clips(seed, count) for seed, count in enumerate(COUNTS))
     digest = hashlib.sha256(repr((scenes.ACTIONS, COUNTS)).encode())
     for split in (train, val, test):
         digest.update(split.frames(0).tobytes())
