@@ -191,8 +191,9 @@ def test_two_parts_are_nobody(street_people: Source) -> None:
     assert found.keypoints.shape == (0, 17, 3)
 
 
-def test_noise_is_grouped_in_time_and_nothing_is_found_in_silence() -> None:
+def test_whoever_is_found_in_noise_lies_within_the_image_and_nobody_is_found_in_silence() -> None:
     rng = np.random.default_rng(0)
-    people(rng.random((19, 46, 82)).astype(np.float32), rng.normal(0, 1, (38, 46, 82)).astype(np.float32))
+    for found in people(rng.random((19, 46, 82)).astype(np.float32), rng.normal(0, 1, (38, 46, 82)).astype(np.float32)):
+        assert ((found.keypoints[..., :2] >= 0) & (found.keypoints[..., :2] <= (82, 46))).all()
     silence = people(np.zeros((19, 46, 82), np.float32), np.zeros((38, 46, 82), np.float32))
     assert [len(found.scores) for found in silence] == [0] * len(THRESHOLDS)

@@ -225,7 +225,7 @@ def test_a_missing_image_is_named(tmp_path: Path) -> None:
     assert "val2017/000000000002.jpg: listed but missing" in refusal(lambda: coco_people(root))
 
 
-def test_real_key_points_are_read(tmp_path: Path) -> None:  # noqa: ARG001
+def test_real_key_points_are_read() -> None:
     place = os.environ.get("STUDY_TEST_DATA")
     if place is None or not Path(place, "tiny_coco").is_dir():
         pytest.skip("STUDY_TEST_DATA is not set, or names a folder without tiny_coco")

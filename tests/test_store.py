@@ -204,9 +204,13 @@ def test_a_killed_builder_leaves_what_the_next_one_goes_on_with_and_nothing_that
     builder.communicate()
     assert list(store.root.rglob("*.building"))
     assert not list(store.root.rglob("*.pack"))
-    finished = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
-    assert int(finished.stdout.split()[1]) <= 60
+    undisturbed = store.root.parent / "undisturbed"
+    for root in (store.root, undisturbed):
+        subprocess.run([*command[:-1], str(root)], check=True, capture_output=True, timeout=120)
     assert not list(store.root.rglob("*.building"))
+    mended, whole = ({path.name: path.read_bytes() for path in root.rglob("*.pack")} for root in (store.root, undisturbed))
+    assert mended == whole
+    assert len(whole) > 1
 
 
 @pytest.mark.parametrize("torn", [b"", b"half an item", b"\xff" * 100])
