@@ -7,9 +7,9 @@ import torch
 
 from search_spaces import SPACES
 from trainables import ARCHITECTURES, DATASETS, Architecture, Source
-from trainables.embedded import scenes_split
+from trainables.data.embedded import scenes_split
 from trainables.scenes import STREET
-from trainables.segmentation.data import class_map
+from trainables.tasks.segmentation.data import class_map
 
 if TYPE_CHECKING:
     from tests.tiny import Launched
@@ -18,7 +18,7 @@ torch.set_num_threads(1)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Repeat the filter of `trainables.segmentation.segnet`: pytest replaces those that modules set."""
+    """Repeat the filter of `trainables.tasks.segmentation.segnet`: pytest replaces those that modules set."""
     config.addinivalue_line("filterwarnings", "ignore:max_unpooling2d_forward_out does not have a deterministic")
 
 

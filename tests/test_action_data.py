@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pytest
 
 from trainables import DATASETS, Source, read_items
-from trainables.action.clips import read_clip
-from trainables.action.data import class_folders, street_clips, ucf101
+from trainables.tasks.action.clips import read_clip
+from trainables.tasks.action.data import class_folders, street_clips, ucf101
 from trainables.scenes.clips import ACTIONS
 
 Frames = npt.NDArray[np.uint8]

@@ -3,7 +3,7 @@ import numpy.typing as npt
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score  # type: ignore[import-untyped]
 
-from trainables.action.metrics import Outcome, outcome, score
+from trainables.tasks.action.metrics import Outcome, outcome, score
 
 
 def values(pairs: list[tuple[int, int]], weights: npt.ArrayLike) -> dict[str, list[float]]:

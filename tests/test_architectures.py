@@ -7,7 +7,7 @@ import pytest
 
 from search_spaces import SPACES
 from trainables import ARCHITECTURES, DATASETS, Architecture, Dataset, Source
-from trainables.conformance import CHECKS, Bench, Check, try_out
+from trainables.engine.conformance import CHECKS, Bench, Check, try_out
 
 TRAINED = [architecture for architecture in ARCHITECTURES.values() if not architecture.streams]
 EMBEDDED = {

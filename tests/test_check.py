@@ -26,7 +26,7 @@ from study.check import (
     without_secrets,
 )
 from trainables import CODECS, DATASETS, Folder, Frames, Source
-from trainables.inspection import luminance
+from trainables.data.inspection import luminance
 
 CAMVID = DATASETS["camvid"]
 CLASSES = 11

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from trainables import ARCHITECTURES, DATASETS, Source
-from trainables.segmentation.cityscapes import CLASSES, VALIDATION_CITIES
+from trainables.tasks.segmentation.cityscapes import CLASSES, VALIDATION_CITIES
 
 CITIES = {"train": ("aachen", *VALIDATION_CITIES), "val": ("frankfurt", "lindau")}
 ROAD, PARKING, CAR, LICENCE_PLATE = 7, 9, 26, 255
@@ -97,7 +97,7 @@ def test_an_incomplete_tree_is_refused_in_one_line_that_names_the_place(tree: Pa
 
 def test_a_step_of_training_on_cityscapes_runs(tree: Path) -> None:
     from trainables import train
-    from trainables.recipes import BASELINE
+    from trainables.recipes.recipes import BASELINE
 
     segnet = ARCHITECTURES["segnet"]
     hyper = segnet.hyper(batch_size=2, lr=0.01, width=1 / 16, convolutions=(1,) * 5, size=(32, 64))

@@ -12,10 +12,10 @@ from PIL import Image
 from search_spaces import SPACES
 from study.check import data_findings
 from trainables import ARCHITECTURES, DATASETS, Source, train
-from trainables.depth.pairs import read_depth
-from trainables.depth.rgbd import rgbd
-from trainables.depth.synthia import synthia
-from trainables.recipes import BASELINE
+from trainables.tasks.depth.pairs import read_depth
+from trainables.tasks.depth.rgbd import rgbd
+from trainables.tasks.depth.synthia import synthia
+from trainables.recipes.recipes import BASELINE
 from trainables.scenes import FAR, STREET, STREET_LEVEL, describe, street
 
 PARTS = ("train", "val", "test")

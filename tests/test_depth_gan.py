@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from search_spaces import SPACES
 from trainables import ARCHITECTURES, Numerics
-from trainables.depth import DepthGANHyper
-from trainables.depth.depth_gan import DepthGANLearner, Discriminator, Generator, decoded, encoded
-from trainables.numerics import computing
+from trainables.tasks.depth import DepthGANHyper
+from trainables.tasks.depth.depth_gan import DepthGANLearner, Discriminator, Generator, decoded, encoded
+from trainables.engine.numerics import computing
 
 DOWN = [(3, 64), (64, 128), (128, 256), (256, 512), *[(512, 512)] * 4]
 UP = [(512, 512), *[(1024, 512)] * 3, (1024, 256), (512, 128), (256, 64), (128, 1)]

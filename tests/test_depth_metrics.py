@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from trainables.depth.metrics import METRICS, errors, score
+from trainables.tasks.depth.metrics import METRICS, errors, score
 
 Map = npt.NDArray[np.float32]
 MAX_DEPTH = 80.0

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from trainables import DATASETS, Source, Split
-from trainables.detection.boxes import Truth
-from trainables.detection.coco import coco
-from trainables.detection.voc import CLASSES, voc, voc2007
-from trainables.splitting import held_out
+from trainables.tasks.detection.boxes import Truth
+from trainables.tasks.detection.coco import coco
+from trainables.tasks.detection.voc import CLASSES, voc, voc2007
+from trainables.data.splitting import held_out
 
 LISTS = {"train": [f"{number:06d}" for number in range(1, 24)], "val": ["000101", "000102"], "test": ["000201", "000202", "000203"]}
 WIDTH, HEIGHT = 40, 30

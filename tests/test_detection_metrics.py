@@ -9,8 +9,8 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from trainables.detection.boxes import Truth
-from trainables.detection.metrics import Matches, best_threshold, calibrate, overlaps, score, statistics
+from trainables.tasks.detection.boxes import Truth
+from trainables.tasks.detection.metrics import Matches, best_threshold, calibrate, overlaps, score, statistics
 
 CLASSES = 3
 AREAS = {"map": (0, 1e10), "ap_small": (0, 32**2), "ap_medium": (32**2, 96**2), "ap_large": (96**2, 1e10)}
@@ -441,7 +441,7 @@ def test_every_replicate_is_the_metric_under_its_own_weights() -> None:
 def test_resamples_that_are_scored_in_parts_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     statistics_, weights = matches(*images(8)), np.random.default_rng(0).integers(0, 3, (7, 12))
     whole = score(statistics_, weights)
-    monkeypatch.setattr("trainables.detection.metrics.CHUNK", 100)
+    monkeypatch.setattr("trainables.tasks.detection.metrics.CHUNK", 100)
     parts = score(statistics_, weights)
     assert list(parts) == list(whole)
     assert all(np.allclose(parts[name], whole[name], rtol=0, atol=1e-12) for name in whole)

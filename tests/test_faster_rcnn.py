@@ -14,8 +14,8 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from search_spaces import SPACES
 from trainables import ARCHITECTURES, CODECS, DATASETS, Condition, Recipe, Source, evaluate, recalibrate, recipes, train
-from trainables.detection.boxes import Truth
-from trainables.detection.faster_rcnn import DetectionLearner, take_backbone, take_detector
+from trainables.tasks.detection.boxes import Truth
+from trainables.tasks.detection.faster_rcnn import DetectionLearner, take_backbone, take_detector
 
 FASTER_RCNN = ARCHITECTURES["faster_rcnn"]
 REDUCED = SPACES["demo"].budgets["faster_rcnn"].hyper

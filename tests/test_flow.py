@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from trainables.action.clips import read_clip
-from trainables.action.flow import EXTRACTORS, Extractor, TvL1, colours, flows
+from trainables.tasks.action.clips import read_clip
+from trainables.tasks.action.flow import EXTRACTORS, Extractor, TvL1, colours, flows
 
 Grey = npt.NDArray[np.uint8]
 every_extractor = pytest.mark.parametrize("extractor", EXTRACTORS.values(), ids=EXTRACTORS)

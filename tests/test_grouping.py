@@ -5,10 +5,10 @@ import numpy.typing as npt
 import pytest
 
 from trainables import DATASETS, Source
-from trainables.pose.grouping import MOST, PUBLISHED, THRESHOLDS, Found, Peaks, links, peaks, people
-from trainables.pose.metrics import score, statistics
-from trainables.pose.skeleton import KEYPOINTS, LIMBS, PARTS, People, asked_for, with_neck
-from trainables.pose.targets import fields, heat_maps
+from trainables.tasks.pose.grouping import MOST, PUBLISHED, THRESHOLDS, Found, Peaks, links, peaks, people
+from trainables.tasks.pose.metrics import score, statistics
+from trainables.tasks.pose.skeleton import KEYPOINTS, LIMBS, PARTS, People, asked_for, with_neck
+from trainables.tasks.pose.targets import fields, heat_maps
 
 Floats = npt.NDArray[np.float32]
 STRIDE, HEIGHT, SIGMA = 8, 368, 7.0

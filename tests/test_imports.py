@@ -90,7 +90,7 @@ def test_a_module_imports_only_what_its_package_may(path: Path) -> None:
         ("trainables/evaluation.py", "from mlflow.tracking import MlflowClient"),
         ("trainables/codecs.py", "import study.plan"),
         ("study/plan.py", "import torch"),
-        ("study/plan.py", "from trainables.segmentation.segnet import SegNet"),
+        ("study/plan.py", "from trainables.tasks.segmentation.segnet import SegNet"),
         ("study/run.py", "import mlflow"),
         ("study/run.py", "def f():\n    import analysis.report"),
         ("analysis/report.py", "import trainables"),

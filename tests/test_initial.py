@@ -8,8 +8,8 @@ from torchvision.models import vgg16
 from torchvision.models._api import Weights, WeightsEnum
 
 from trainables import ARCHITECTURES, Architecture, Source, digest_of, examine
-from trainables.initial import initialise, is_digest, published, read_weights
-from trainables.segmentation.segnet import SegNet
+from trainables.networks.initial import initialise, is_digest, published, read_weights
+from trainables.tasks.segmentation.segnet import SegNet
 
 
 def network(classes: int = 5, width: float = 1 / 16) -> SegNet:

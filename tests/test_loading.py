@@ -7,8 +7,8 @@ import torch
 
 from trainables import CODECS, Architecture, Runtime, Schedule, Source
 from trainables.contracts import Size
-from trainables.loading import Batch, Draw, EpochSampler, Samples, evaluation_draws, loader, samples
-from trainables.schedules import Clean, Constant, Uniform
+from trainables.engine.loading import Batch, Draw, EpochSampler, Samples, evaluation_draws, loader, samples
+from trainables.recipes.schedules import Clean, Constant, Uniform
 
 JPEG = CODECS["jpeg"]
 UNIFORM = Uniform(ladder=JPEG.levels)

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from trainables import Architecture, Condition, Epoch, Numerics, Source, evaluate, train
-from trainables.numerics import computing, prepare
-from trainables.recipes import BASELINE
+from trainables.engine.numerics import computing, prepare
+from trainables.recipes.recipes import BASELINE
 
 
 def trained(segnet: Architecture, hyper: Any, streets: Source, numerics: Numerics) -> Epoch:

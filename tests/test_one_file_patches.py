@@ -70,7 +70,7 @@ CODECS: dict''',
 
 VARIANT = {
     "ARCHITECTURES = (": """def _segnet_shallow(hyper: Any, source: Source, steps: int, device: str) -> Learner:
-    from trainables.segmentation.segnet import segnet
+    from trainables.tasks.segmentation.segnet import segnet
 
     return segnet(replace(hyper, convolutions=(1, 1, 1, 1, 1)), source, steps, device, indices=True)
 

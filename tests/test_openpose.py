@@ -12,14 +12,14 @@ from torch import Tensor
 from search_spaces import SPACES
 from tests.test_pose_data import tree
 from trainables import ARCHITECTURES, CODECS, DATASETS, Condition, Frames, Runtime, Source, Split, Store, evaluate, train
-from trainables.loading import Draw, evaluation_draws, loader, samples
-from trainables.pose import STRIDES, OpenPoseHyper
-from trainables.pose.augmentation import draw, warped, whole
-from trainables.pose.grouping import PUBLISHED, THRESHOLDS, Found
-from trainables.pose.openpose import OpenPose, PoseLearner, imagenet, openpose, vgg19
-from trainables.pose.skeleton import KEYPOINTS, People, asked_for
-from trainables.pose.targets import FIELDS, MAPS
-from trainables.recipes import BASELINE
+from trainables.engine.loading import Draw, evaluation_draws, loader, samples
+from trainables.tasks.pose import STRIDES, OpenPoseHyper
+from trainables.tasks.pose.augmentation import draw, warped, whole
+from trainables.tasks.pose.grouping import PUBLISHED, THRESHOLDS, Found
+from trainables.tasks.pose.openpose import OpenPose, PoseLearner, imagenet, openpose, vgg19
+from trainables.tasks.pose.skeleton import KEYPOINTS, People, asked_for
+from trainables.tasks.pose.targets import FIELDS, MAPS
+from trainables.recipes.recipes import BASELINE
 
 OPENPOSE = ARCHITECTURES["openpose"]
 DEMO = OPENPOSE.hyper(**SPACES["demo"].budgets["openpose"].hyper)
@@ -71,7 +71,7 @@ def test_imagenet_weights_go_to_the_first_ten_convolutions_in_order(monkeypatch:
 
     torch.manual_seed(1)
     theirs = whole_vgg(weights=None).features.state_dict(prefix="features.")
-    monkeypatch.setattr("trainables.pose.openpose.published", lambda _: theirs)
+    monkeypatch.setattr("trainables.tasks.pose.openpose.published", lambda _: theirs)
     network = OpenPose(vgg19(), 128, stages=1, kernel=7, depth=5, hidden=512)
     imagenet(network)
     images = torch.rand(1, 3, 32, 32)
@@ -133,7 +133,7 @@ def dots(people: People, shape: tuple[int, int]) -> npt.NDArray[np.uint8]:
 def test_key_points_move_with_the_image(seed: int) -> None:
     truth = one_person()
     hyper = replace(OpenPoseHyper(), size=(160, 160))
-    from trainables.pose.skeleton import moved
+    from trainables.tasks.pose.skeleton import moved
 
     move, mirrored = draw(truth, (120, 200), hyper, np.random.default_rng(seed))
     picture = warped(dots(truth, (120, 200)), move, (160, 160), (0, 0, 0))
@@ -147,7 +147,7 @@ def test_key_points_move_with_the_image(seed: int) -> None:
 def test_a_mirrored_crop_calls_a_left_wrist_right() -> None:
     truth = one_person()
     hyper = replace(OpenPoseHyper(), size=(120, 200), person=0.0, scale=(1.0, 1.0), rotation=0.0, shift=0.0)
-    from trainables.pose.skeleton import moved
+    from trainables.tasks.pose.skeleton import moved
 
     for seed in range(8):
         move, mirrored = draw(truth, (120, 200), hyper, np.random.default_rng(seed))
@@ -226,8 +226,8 @@ class Perfect(torch.nn.Module):
 
 
 def test_predictions_are_in_native_pixels() -> None:
-    from trainables.pose.skeleton import with_neck
-    from trainables.pose.targets import fields, heat_maps
+    from trainables.tasks.pose.skeleton import with_neck
+    from trainables.tasks.pose.targets import fields, heat_maps
 
     truth = DATASETS["street_people"].source(None).test.target(4)
     scale = 2.0

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from trainables import DATASETS, Source, Split
-from trainables.pose.coco import coco_people, covered
-from trainables.pose.skeleton import KEYPOINTS, People, asked_for
-from trainables.splitting import held_out
+from trainables.tasks.pose.coco import coco_people, covered
+from trainables.tasks.pose.skeleton import KEYPOINTS, People, asked_for
+from trainables.data.splitting import held_out
 
 WIDTH, HEIGHT = 40, 30
 TYPES = {

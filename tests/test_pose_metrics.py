@@ -9,9 +9,9 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from trainables.pose.grouping import PUBLISHED, THRESHOLDS, Found
-from trainables.pose.metrics import Sighting, best_for_joints, best_for_people, calibrate, score, similarity, statistics
-from trainables.pose.skeleton import KEYPOINTS, TOLERANCES, People
+from trainables.tasks.pose.grouping import PUBLISHED, THRESHOLDS, Found
+from trainables.tasks.pose.metrics import Sighting, best_for_joints, best_for_people, calibrate, score, similarity, statistics
+from trainables.tasks.pose.skeleton import KEYPOINTS, TOLERANCES, People
 
 COCO_NAMES = {"oks_map": 0, "ap50": 1, "ap75": 2, "ap_medium": 3, "ap_large": 4}
 """Where COCO's program prints them."""

@@ -5,7 +5,7 @@ import numpy.typing as npt
 import pytest
 
 from trainables import scenes
-from trainables.pose.skeleton import (
+from trainables.tasks.pose.skeleton import (
     KEYPOINTS,
     LIMB_ENDS,
     LIMBS,
@@ -17,7 +17,7 @@ from trainables.pose.skeleton import (
     moved,
     with_neck,
 )
-from trainables.pose.targets import FIELDS, FLOOR, MAPS, fields, heat_maps
+from trainables.tasks.pose.targets import FIELDS, FLOOR, MAPS, fields, heat_maps
 
 GRID, STRIDE, SIGMA, WIDTH = (12, 17), 8, 7.0, 1.0
 Floats = npt.NDArray[np.float32]

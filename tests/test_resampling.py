@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from trainables.resampling import REPLICATES, resamples
+from trainables.engine.resampling import REPLICATES, resamples
 
 NAMES = [f"{i:03d}" for i in range(30)]
 GROUPS = ["b", "a", "c", "a", "b", "a"]

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from trainables import CODECS, Schedule, recipes
-from trainables.schedules import Clean, Constant, Uniform
+from trainables.recipes.schedules import Clean, Constant, Uniform
 
 RECIPES = [recipe for codec in (None, *CODECS.values()) for recipe in recipes(codec)]
 SCHEDULES = {f"{recipe.codec}/{recipe.name}": recipe.schedule for recipe in RECIPES if recipe.schedule is not None}

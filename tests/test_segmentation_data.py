@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from trainables import DATASETS, Dataset, Source, Split
-from trainables.files import fingerprint, read_rgb
-from trainables.segmentation.data import CAMVID_CLASSES, camvid
-from trainables.segmentation.metrics import VOID
-from trainables.segmentation.pairs import PairSplit
+from trainables.data.files import fingerprint, read_rgb
+from trainables.tasks.segmentation.data import CAMVID_CLASSES, camvid
+from trainables.tasks.segmentation.metrics import VOID
+from trainables.tasks.segmentation.pairs import PairSplit
 
 EMBEDDED = {dataset.name: dataset for dataset in DATASETS.values() if dataset.make is not None}
 OPENED = {dataset.name: dataset for dataset in DATASETS.values() if dataset.open is not None}

@@ -8,7 +8,7 @@ from sklearn.metrics import (  # type: ignore[import-untyped]
     jaccard_score,
 )
 
-from trainables.segmentation.metrics import VOID, confusion, score
+from trainables.tasks.segmentation.metrics import VOID, confusion, score
 
 Maps = npt.NDArray[np.uint8]
 ONE = np.ones((1, 1), np.int64)

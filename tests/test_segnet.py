@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from search_spaces import SPACES
 from trainables import Source
-from trainables.segmentation.metrics import VOID
-from trainables.segmentation.segnet import SegmentationLearner, SegNet, weights_of_classes
+from trainables.tasks.segmentation.metrics import VOID
+from trainables.tasks.segmentation.segnet import SegmentationLearner, SegNet, weights_of_classes
 
 PUBLISHED = (2, 2, 3, 3, 3)
 VGG16 = [(3, 64), (64, 64), (64, 128), (128, 128), (128, 256), (256, 256), (256, 256)]

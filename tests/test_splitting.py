@@ -2,7 +2,7 @@ from hashlib import sha256
 
 import pytest
 
-from trainables.splitting import blocks, by_blocks, by_hash
+from trainables.data.splitting import blocks, by_blocks, by_hash
 
 
 def names(count: int) -> list[str]:

@@ -13,8 +13,8 @@ import pytest
 
 from trainables import CODECS, Architecture, Codec, Condition, Frames, Runtime, Source, Split, evaluate, recipes, train
 from trainables.contracts import Size
-from trainables.recipes import BASELINE
-from trainables.store import Direct, Store, Stored, default_store
+from trainables.recipes.recipes import BASELINE
+from trainables.store.imagery import Direct, Store, Stored, default_store
 
 JPEG = CODECS["jpeg"]
 LEVELS = (None, *JPEG.levels)
@@ -165,7 +165,7 @@ BUILDER = """
 import sys
 from pathlib import Path
 from trainables import CODECS, DATASETS
-from trainables.store import Store
+from trainables.store.imagery import Store
 store = Store(Path(sys.argv[1]), 10**9)
 codec = CODECS["jpeg"]
 encoded = 0
@@ -222,7 +222,7 @@ def test_items_that_an_interrupted_builder_had_made_are_not_made_again(
     list(undisturbed.imagery(source, "test", JPEG).prepare([10]))
     (expected,) = undisturbed.root.rglob("*.pack")
     imagery = store.imagery(source, "test", codec)
-    monkeypatch.setattr("trainables.store.PROGRESS_SECONDS", 0)
+    monkeypatch.setattr("trainables.store.imagery.PROGRESS_SECONDS", 0)
     building = imagery.prepare([10])
     for _ in range(4):
         next(building)
@@ -292,7 +292,7 @@ def test_the_predicted_size_is_near_the_real_one(store: Store, streets: Source) 
 
 
 def test_building_tells_how_far_it_is(store: Store, streets: Source, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainables.store.PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr("trainables.store.imagery.PROGRESS_SECONDS", 0.0)
     told = list(store.imagery(replace(streets, slow=False), "test", JPEG).prepare([10]))
     assert [(building.built, building.items) for building in told] == [(built, 6) for built in range(1, 7)]
 

@@ -28,13 +28,13 @@ from trainables import (
     train,
     try_out,
 )
-from trainables.action import TWO_STREAM_MOTION, MotionHyper
-from trainables.action.flow import BOUND, EXTRACTORS, Flow, Grey, TvL1, flows
-from trainables.action.sampling import flow_stacks, resized, runs
-from trainables.action.stored import StoredFlow
+from trainables.tasks.action import TWO_STREAM_MOTION, MotionHyper
+from trainables.tasks.action.flow import BOUND, EXTRACTORS, Flow, Grey, TvL1, flows
+from trainables.tasks.action.sampling import flow_stacks, resized, runs
+from trainables.tasks.action.stored import StoredFlow
 from trainables.contracts import Size
-from trainables.loading import Draw, evaluation_draws, loader, over_processes, samples
-from trainables.store import Direct, Store, Stored
+from trainables.engine.loading import Draw, evaluation_draws, loader, over_processes, samples
+from trainables.store.imagery import Direct, Store, Stored
 
 H264 = CODECS["h264"]
 LEVELS = (None, 30, 50)
@@ -369,7 +369,7 @@ def test_packs_are_the_same_to_the_byte_made_by_this_process_or_by_two_others(tm
 
 
 def test_building_tells_of_imagery_and_of_what_is_derived(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainables.store.PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr("trainables.store.imagery.PROGRESS_SECONDS", 0.0)
     told = build(store.imagery(few(), "test", H264, FLOW))
     assert list(dict.fromkeys(told)) == [
         "test h264-30",
@@ -417,7 +417,7 @@ def test_a_study_needs_stored_flow_beside_the_imagery_wherever_it_reads(tmp_path
 def test_a_trial_stores_flow_before_it_trains_and_before_it_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from trainables.ray_trainable import steps
 
-    monkeypatch.setattr("trainables.store.PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr("trainables.store.imagery.PROGRESS_SECONDS", 0.0)
     monkeypatch.setenv("STUDY_STORE", str(tmp_path / "store"))
     plan = jobs(tmp_path / "runs", "*/baseline")
     job = plan.job(plan.entries[0])

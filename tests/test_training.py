@@ -12,10 +12,10 @@ import torch
 
 from trainables import CODECS, Architecture, Condition, Epoch, Recipe, Runtime, Score, Source, evaluate, recipes, train
 from trainables.contracts import Calibration, Numerics, Weights
-from trainables.evaluation import measure
-from trainables.resampling import REPLICATES, resamples
-from trainables.schedules import Uniform
-from trainables.store import Store
+from trainables.engine.evaluation import measure
+from trainables.engine.resampling import REPLICATES, resamples
+from trainables.recipes.schedules import Uniform
+from trainables.store.imagery import Store
 
 JPEG = CODECS["jpeg"]
 LADDER = tuple(Condition(codec="jpeg", level=level) for level in JPEG.levels)

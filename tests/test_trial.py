@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from trainables import CODECS, Condition, Folder, Job, Numerics, Score, Trial, TrialFolder, identity
-from trainables.panels import GAP, HEADING
-from trainables.trial import FORMAT, now, panel_file, picture_file, score_file
+from trainables.trials.panels import GAP, HEADING
+from trainables.trials.trial import FORMAT, now, panel_file, picture_file, score_file
 
 JPEG = CODECS["jpeg"]
 CLEAN, AT_10, AT_5 = Condition(), Condition(codec="jpeg", level=10), Condition(codec="jpeg", level=5)

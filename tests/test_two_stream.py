@@ -12,13 +12,13 @@ from torchvision.models import resnet101
 
 from search_spaces import SPACES
 from trainables import ARCHITECTURES, Numerics
-from trainables.action import TWO_STREAM, MotionHyper, SpatialHyper
-from trainables.action.clips import read_clip
-from trainables.action.flow import EXTRACTORS, flows
-from trainables.action.metrics import Outcome
-from trainables.action.sampling import flow_stacks, pictures, runs, stills
-from trainables.action.two_stream import StreamLearner, imagenet, motion, small, spatial
-from trainables.numerics import computing
+from trainables.tasks.action import TWO_STREAM, MotionHyper, SpatialHyper
+from trainables.tasks.action.clips import read_clip
+from trainables.tasks.action.flow import EXTRACTORS, flows
+from trainables.tasks.action.metrics import Outcome
+from trainables.tasks.action.sampling import flow_stacks, pictures, runs, stills
+from trainables.tasks.action.two_stream import StreamLearner, imagenet, motion, small, spatial
+from trainables.engine.numerics import computing
 
 SPATIAL, MOTION = ARCHITECTURES["two_stream_spatial"], ARCHITECTURES["two_stream_motion"]
 DEMO = {name: SPACES["demo"].budgets[name].hyper for name in ("two_stream_spatial", "two_stream_motion")}
@@ -77,7 +77,7 @@ def test_the_reduced_network_has_five_convolutions() -> None:
 def trained(monkeypatch: pytest.MonkeyPatch) -> dict[str, Tensor]:
     """Weights of a ResNet-101 of ImageNet's classes, in the place of the published ones."""
     weights: dict[str, Tensor] = resnet101(weights=None).state_dict()
-    monkeypatch.setattr("trainables.action.two_stream.published", lambda _: weights)
+    monkeypatch.setattr("trainables.tasks.action.two_stream.published", lambda _: weights)
     return weights
 
 
@@ -171,7 +171,7 @@ def test_flow_keeps_native_pixels_whatever_the_size_of_the_network() -> None:
 def test_flow_is_cut_off_at_20_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
     motions = np.zeros((10, 24, 32, 2), np.float32)
     motions[:, :12], motions[:, 12:] = (40, -5), (-30, 10)
-    monkeypatch.setattr("trainables.action.sampling.flows", lambda *_: motions)
+    monkeypatch.setattr("trainables.tasks.action.sampling.flows", lambda *_: motions)
     found = flow_stacks(clip_of(11), MotionHyper(size=(24, 32)), None)[0]
     assert set(found[::2].ravel().tolist()) == {1.0, -1.0}
     assert set(found[1::2].ravel().tolist()) == {-0.25, 0.5}

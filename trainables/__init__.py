@@ -25,29 +25,29 @@ from trainables.contracts import (
     Source,
     Split,
 )
-from trainables.files import MissingFilesError, fingerprint, read_rgb
-from trainables.initial import digest_of, examine, file_of
-from trainables.inspection import Reading, predicted_bytes, read_items, recompressing, torch_devices
+from trainables.data.files import MissingFilesError, fingerprint, read_rgb
+from trainables.networks.initial import digest_of, examine, file_of
+from trainables.data.inspection import Reading, predicted_bytes, read_items, recompressing, torch_devices
 from trainables.lookup import is_reference, launched_from, named
-from trainables.recipes import recipes, recipes_of
-from trainables.runtime import Runtime
-from trainables.splitting import by_blocks, by_hash
-from trainables.storage import Folder
-from trainables.store import Store, default_store
-from trainables.trial import Job, Trial, TrialFolder
+from trainables.recipes.recipes import recipes, recipes_of
+from trainables.engine.runtime import Runtime
+from trainables.data.splitting import by_blocks, by_hash
+from trainables.trials.storage import Folder
+from trainables.store.imagery import Store, default_store
+from trainables.trials.trial import Job, Trial, TrialFolder
 
 if TYPE_CHECKING:
-    from trainables.conformance import try_out
-    from trainables.evaluation import evaluate, fuse
-    from trainables.recalibration import recalibrate
-    from trainables.training import train
+    from trainables.engine.conformance import try_out
+    from trainables.engine.evaluation import evaluate, fuse
+    from trainables.engine.recalibration import recalibrate
+    from trainables.engine.training import train
 
 _WITH_TORCH = {
-    "train": "trainables.training",
-    "try_out": "trainables.conformance",
-    "evaluate": "trainables.evaluation",
-    "fuse": "trainables.evaluation",
-    "recalibrate": "trainables.recalibration",
+    "train": "trainables.engine.training",
+    "try_out": "trainables.engine.conformance",
+    "evaluate": "trainables.engine.evaluation",
+    "fuse": "trainables.engine.evaluation",
+    "recalibrate": "trainables.engine.recalibration",
 }
 """What is imported when it is first asked for."""
 

@@ -1,7 +1,7 @@
-"""The types that the rooms of `trainables` agree on. No torch here: the tables of plain values load without it.
+"""The types that every part of `trainables` agrees on. Importing this module loads no torch.
 
-To add a codec, a schedule, a data set or an architecture, write a value that satisfies the type below and append it to its table:
-`CODECS` (codecs.py), `recipes` (recipes.py), `DATASETS` and `ARCHITECTURES` (a task's room, gathered in `trainables/__init__.py`).
+To add a codec, a schedule, a data set or an architecture, write a value of the matching type below and append it to its table:
+`CODECS` (codecs/__init__.py), `schedules` (recipes/schedules.py), `DATASETS` or `ARCHITECTURES` (the task's folder in tasks/).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Frames = npt.NDArray[np.uint8]
-"""Decoded imagery, (T, H, W, 3), RGB, 0..255. A still has T = 1."""
+"""Decoded imagery: (T, H, W, 3), RGB, 0..255. A still has T = 1."""
 
 Weights = Mapping[str, "Tensor"]
 """A network's `state_dict`: parameters and buffers by name."""
@@ -24,151 +24,172 @@ Weights = Mapping[str, "Tensor"]
 Precision = Literal["float32", "bfloat16"]
 
 Mode = Literal["max", "min"]
-"""Whether more or less of a metric is better."""
+"""Whether higher or lower values of a metric are better."""
+
+SplitName = Literal["train", "val", "test"]
 
 Scoring = Callable[[Sequence[Any], npt.NDArray[np.int64]], Mapping[str, npt.NDArray[np.float64]]]
-"""(statistics of N items, weights (R, N) that say how often each item counts) to (R,) values of every metric."""
+"""Maps (statistics of N items, integer weights (R, N)) to (R,) values of every metric; a weight is how often an item counts."""
 
 
 class Calibration(NamedTuple):
-    """A scoring whose settings were chosen on validation."""
+    """A scoring function with its thresholds fixed on the validation split."""
 
     score: Scoring
     chosen: Mapping[str, float]
-    """The settings, by name."""
+    """The chosen thresholds, by name."""
 
 
 class Size(NamedTuple):
-    """Bytes after coding."""
+    """Size of an encoded item in bytes, without what the project's own container adds."""
 
     first: int
-    """Of what the first frame takes: all of a still, the picture that a sequence starts with."""
+    """Bytes of the first frame: the whole of a still, the leading keyframe of a clip."""
     rest: int = 0
-    """Of all later frames: what a stream costs once it runs."""
+    """Bytes of all later frames."""
 
     @property
     def total(self) -> int:
-        """Of the whole item."""
+        """Bytes of the whole item."""
         return self.first + self.rest
 
 
 class Codec(Protocol):
-    """A lossy codec with all its settings but the level. A frozen value."""
+    """A lossy codec with all its settings except the level. A frozen value."""
 
     @property
     def name(self) -> str:
-        """The name in cells, tags and tables: `jpeg`."""
+        """Name in cells, tags and tables, e.g. `jpeg`."""
 
     @property
     def levels(self) -> tuple[int, ...]:
-        """The ladder in the codec's own parameter, mildest first."""
+        """Default ladder in the codec's own parameter, mildest first."""
 
     @property
     def shown(self) -> tuple[int, ...]:
-        """The levels that the panel of predictions shows beside clean."""
+        """Levels that the panel of predictions shows beside clean."""
 
     @property
     def clips(self) -> bool:
-        """Whether it codes sequences of frames; otherwise it codes stills."""
+        """True for video codecs, False for still-image codecs."""
 
     def encode(self, frames: Frames, level: int) -> bytes:
-        """Compress (T, H, W, 3) frames. Raises ValueError for a level that the codec does not have."""
+        """Compress (T, H, W, 3) frames. Raises ValueError for a level outside the codec's range."""
 
-    def __hash__(self) -> int:
-        """A codec is a value."""
+    def __hash__(self) -> int: ...
 
     def decode(self, data: bytes, wanted: Sequence[int] | None = None) -> Frames:
-        """Decompress what `encode` made, to frames of the same shape, or to the `wanted` ones alone, in the order asked for.
+        """Decompress to frames of the original shape, or only to the `wanted` frames, in the order given.
 
-        Raises ValueError for damaged data.
+        Raises ValueError for corrupt data.
         """
 
     def size(self, data: bytes) -> Size:
-        """What a stream of these frames takes, without what `encode` adds for itself."""
+        """Encoded size of the item, without the bytes that `encode` adds for its own container."""
 
 
 class Derived(Protocol):
-    """What is computed of an item's frames after the codec and kept, once for all trials and epochs. A frozen value."""
+    """Data computed from an item's decoded frames and stored once for all trials, e.g. optical flow. A frozen value."""
 
     @property
     def name(self) -> str:
-        """What it is and, after the last hyphen, the digest of what it makes of a fixed probe: a part of file names."""
+        """File-name-safe identifier, ending in a digest of the output on a fixed probe, e.g. `tvl1-224x224-3f2a`."""
 
     def derive(self, frames: Frames, wanted: Sequence[int]) -> npt.NDArray[Any]:
-        """(T, H, W, 3) frames to the wanted ones of T values, (N, ...), in the order asked for.
-
-        A value may depend on frames beside its own, which are then those of the whole item.
-        """
+        """Compute the values (N, ...) of the wanted frames, in the order given, from all frames (T, H, W, 3) of the item."""
 
     def encode(self, values: npt.NDArray[Any]) -> bytes:
-        """All values of an item (T, ...), without loss."""
+        """Serialise all values (T, ...) of an item losslessly."""
 
     def decode(self, data: bytes, wanted: Sequence[int]) -> npt.NDArray[Any]:
-        """The wanted values (N, ...) of what `encode` made, in the order asked for, decoding no others."""
+        """Read the wanted values (N, ...) back, in the order given, without decoding the others."""
 
-    def __hash__(self) -> int:
-        """It is a value."""
+    def __hash__(self) -> int: ...
 
 
-def frames_alone(hyper: Any) -> Derived | None:  # noqa: ARG001
-    """Nothing is derived: `example` is given frames."""
-    return None
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """The state of an item's imagery: clean (neither field), or compressed by a codec at a level (both fields)."""
+
+    codec: str | None = None
+    """Codec by name, or `package.module:NAME` for a codec outside the table."""
+    level: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.codec is None) != (self.level is None):
+            raise ValueError(f"condition with codec {self.codec!r} and level {self.level!r}: give both, or neither for clean")
+
+    def __str__(self) -> str:
+        return "clean" if self.codec is None else f"{self.codec}-{self.level}"
+
+
+CLEAN = Condition()
 
 
 class Schedule(Protocol):
-    """Which level, if any, each training sample gets, and when. A frozen value that holds its levels."""
+    """Decides which compression level, if any, each training sample gets. A frozen value that holds its levels."""
 
     @property
     def levels(self) -> tuple[int | None, ...]:
-        """Every level that can occur (None is clean): the conditions that validation averages over."""
+        """Every level that can occur; None is clean."""
 
     def level(self, progress: float, rng: np.random.Generator) -> int | None:
-        """The level of one sample at `progress` in [0, 1) of the training; None leaves it clean."""
+        """Level of one sample at `progress` in [0, 1) of the training; None leaves the sample clean."""
+
+
+class Pair(NamedTuple):
+    """One batch at the schedule's levels and the same items clean, under the same augmentation."""
+
+    compressed: Any
+    clean: Any
 
 
 class Learner(Protocol):
-    """A network with everything that trains it. It owns its optimisers, so that the loop is the same for every architecture."""
+    """A network together with its optimisers, so that one training loop serves every architecture."""
 
     network: "nn.Module"
-    """All that has weights (of a GAN: both networks). Its `state_dict` is what a child starts from."""
+    """Every module with weights (both networks of a GAN). Its `state_dict` is what children start from."""
 
     def update(self, batch: Any) -> Mapping[str, "Tensor"]:
-        """One optimisation step on a training batch; the losses by name, detached scalars."""
+        """Take one optimisation step on a batch, or on a `Pair` of batches where the recipe is paired.
+
+        Returns the losses by name, as detached scalars.
+        """
 
     def predict(self, batch: Any) -> Sequence[Any]:
-        """The predictions for an evaluation batch, one an item, on the processor."""
+        """Predictions for an evaluation batch, one per item, on the CPU."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that a bit-identical continuation needs: weights, optimisers, their schedules."""
+        """Everything a bit-identical continuation needs: weights, optimisers, learning-rate schedules."""
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state_dict` returned."""
+        """Restore what `state_dict` returned."""
 
 
 class Split(Protocol):
-    """One part of a data set: training, validation or test."""
+    """The training, validation or test part of a data set."""
 
     @property
     def names(self) -> Sequence[str]:
-        """The items' names, relative to the data set, sorted and unique. Asked for with every item: make it once."""
+        """Item names relative to the data set, sorted and unique. Read once per item, so compute them once."""
 
     @property
     def groups(self) -> Sequence[str]:
-        """The group of each item (video, city, sequence block): groups are resampled whole and never straddle splits."""
+        """Group of each item (video, city, sequence block). Groups are resampled whole and lie within one split."""
 
     def frames(self, index: int) -> Frames:
-        """An item's imagery as distributed, at native resolution, grey expanded to RGB."""
+        """Imagery of an item as distributed, at native resolution; greyscale is expanded to RGB."""
 
     def target(self, index: int) -> Any:
-        """An item's ground truth, as the task defines it. No codec ever touches it."""
+        """Ground truth of an item, in the task's format. Codecs never touch it."""
 
     def files(self, index: int) -> tuple[Path, ...]:
-        """The files that an item is read from, its imagery's first; none for made data."""
+        """Files of an item, imagery first; empty for generated data."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A data set that was opened: its splits are readable and its contents identified."""
+    """An opened data set: readable splits and a fingerprint of the contents."""
 
     name: str
     classes: tuple[str, ...]
@@ -178,199 +199,232 @@ class Source:
     fingerprint: str
     """Digest of the sorted (relative name, size) of every file and of the split lists."""
     slow: bool = False
-    """Whether decoding an item costs much more than reading its pixels (PNG; scenes): decoded frames are then kept."""
+    """True where decoding an item costs much more than reading its pixels (PNG, rendered scenes); decoded frames are then stored."""
 
-    def split(self, name: str) -> Split:
+    def split(self, name: SplitName) -> Split:
         """`train`, `val` or `test`."""
         return {"train": self.train, "val": self.val, "test": self.test}[name]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """A data set as a value: how to open it, not where it lies."""
+    """A data set as a value: it knows how to open the data, not where they are."""
 
     name: str
     task: str
     summary: str
-    """One line: what it is, and the layout that the reader expects."""
+    """One line: contents, and the directory layout that the reader expects."""
     present: Callable[[Any], Iterable[int]]
-    """Which classes, as indices into the source's `classes`, occur in a target."""
+    """Class indices that occur in a target."""
     open: Callable[[Path], Source] | None = None
     """Opens the tree at a path. Raises ValueError in one line that names the file, the place and the remedy."""
     make: Callable[[], Source] | None = None
-    """Makes the embedded data; exactly one of `open` and `make` is given."""
+    """Generates the embedded data. Exactly one of `open` and `make` is given."""
 
     def source(self, path: Path | None) -> Source:
-        """Open the data set at a path, or make the embedded one. Raises ValueError where a path is missing or not wanted."""
+        """Open the data set at a path, or generate the embedded one. Raises ValueError for a missing or superfluous path."""
         if self.make is not None:
             if path is not None:
-                raise ValueError(f"--data {self.name}={path}: {self.name} is embedded and has no path")
+                raise ValueError(f"--data {self.name}={path}: {self.name} is embedded and takes no path; drop the flag")
             return self.make()
         if path is None or self.open is None:
-            raise ValueError(f"data set {self.name} ({self.summary}) lies nowhere yet: pass --data {self.name}=PATH")
+            raise ValueError(f"no path given for data set {self.name}: pass --data {self.name}=PATH (expects {self.summary})")
         if not path.is_dir():
-            raise ValueError(f"--data {self.name}={path}: no such folder")
+            raise ValueError(f"--data {self.name}={path}: no such directory")
         return self.open(path)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a network comes to be."""
+    """How a network is made: its parents, the codec and the schedule."""
 
     name: str
     parents: tuple[str, ...] = ()
-    """Recipes whose networks it comes from: of the same architecture, or, of a fusion, one of each stream in their order."""
+    """Recipes whose networks this one starts from; a fusion has one per stream, in the order of its streams."""
     baseline: str | None = None
-    """The recipe that its figures are the gain over: B in the estimands."""
+    """Reference recipe B: gains are reported relative to it."""
     control: str | None = None
-    """The recipe that its figures are read against: the baseline trained on, on clean, for as long."""
+    """Control recipe C: the baseline trained on, on clean imagery, for as long."""
     codec: str | None = None
+    """Codec by name, or `package.module:NAME`; None: clean imagery only."""
     schedule: Schedule | None = None
-    """None trains nothing."""
+    """None: this recipe does not train."""
+    paired: bool = False
+    """True: each training step sees a `Pair`, the compressed batch and the same items clean."""
     recalibrated_at: int | None = None
-    """The level at which the parent's batch-norm statistics are estimated anew, without a gradient."""
+    """If set, re-estimate the parent's batch-norm statistics at this level; no weights are trained."""
     fused: "Recipe | None" = None
-    """Of a fusion: the recipe of the streams that were retrained."""
+    """For a fusion: the recipe of the retrained streams."""
     streams: tuple[str, ...] = ()
-    """Of a fusion: the streams that followed it; the others are baselines."""
+    """For a fusion: the streams that followed `fused`; the others are baselines."""
+    revision: int = 0
+    """Raise this when the recipe's figures change although its fields stay equal."""
 
     @property
     def levels(self) -> tuple[int | None, ...]:
-        """Every level of the training imagery that it reads; None is clean."""
+        """Every level of training imagery that this recipe reads; None is clean."""
         if self.recalibrated_at is not None:
             return (self.recalibrated_at,)
         return self.schedule.levels if self.schedule else ()
 
     @property
     def seen(self) -> tuple[int | None, ...]:
-        """Every level of the training imagery that its network, or those it fuses, have seen."""
+        """Every level of training imagery that the network, or any fused network, has seen."""
         return self.fused.seen if self.fused else self.levels
 
     @property
     def role(self) -> Literal["baseline", "continued", "retrained"]:
-        """What it is in the estimands: B, a control C, or R."""
+        """Role in the estimands: B, the control C, or R."""
         if self.control:
             return "retrained"
         return self.fused.role if self.fused else "continued" if self.parents else "baseline"
 
     @property
     def recalibrated(self) -> bool:
-        """Whether only batch-norm statistics were estimated anew, in its network or in those it fuses."""
+        """Whether only batch-norm statistics were re-estimated, in this network or in those it fuses."""
         return self.fused.recalibrated if self.fused else self.recalibrated_at is not None
+
+    def condition(self, level: int | None) -> Condition:
+        """Condition of training imagery at one of the recipe's levels; None is clean."""
+        return CLEAN if level is None else Condition(codec=self.codec, level=level)
 
 
 def stack(examples: Sequence[Any]) -> Any:
-    """Collate by torch's default: arrays and tensors of equal shape are stacked, dictionaries key by key."""
+    """Collate with torch's default: stack arrays and tensors of equal shape, dictionaries key by key."""
     from torch.utils.data import default_collate
 
     return default_collate(list(examples))
 
 
+def frames_alone(hyper: Any) -> Derived | None:  # noqa: ARG001
+    """Derive nothing: `Inputs.example` receives frames."""
+    return None
+
+
 @dataclass(frozen=True, kw_only=True)
-class Architecture:
-    """A network, what it learns from, how it is scored. A variant is one expression: `replace(SEGNET, name=..., learner=...)`."""
+class Task:
+    """What is predicted, and how predictions are scored. Shared by all architectures of the task."""
 
     name: str
-    task: str
     metric: str
-    """The primary metric: what validation chooses by and tables lead with."""
+    """Primary metric: validation chooses by it, tables lead with it."""
     metrics: Mapping[str, Mode]
-    hyper: type[Any]
-    """Frozen dataclass of hyper-parameters, defaults from the paper; it has at least `batch_size: int`."""
-    example: Callable[[Frames, Any, Any, np.random.Generator | None], Any]
-    """(frames after the codec, target, hyper, rng) to one training example; rng None means evaluation, without augmentation."""
-    learner: Callable[[Any, Source, int, str], Learner]
-    """(hyper, source, optimisation steps in all, device) to a learner with freshly initialised weights."""
     statistics: Callable[[Sequence[Any], Any, Source], Sequence[Any]]
-    """(predictions, batch, source) to what scoring needs of each item: a confusion matrix, matches, errors."""
+    """Maps (predictions, batch, source) to the statistics of each item: a confusion matrix, matches, errors."""
     score: Scoring
-    """From statistics to metrics, plain and on resamples alike."""
     picture: Callable[[Frames, Any], npt.NDArray[np.uint8]]
-    """(frames after the codec, prediction) to an RGB picture of what the network made of them."""
-    window: Callable[[int, Any, np.random.Generator | None], Sequence[int]] | None = None
-    """(frames of an item, hyper, rng) to the frames that `example` is given, in order; None: all of them."""
-    derive: Callable[[Any], Derived | None] = frames_alone
-    """(hyper) to what is computed of each item beforehand and kept: `example` is given the window of its values, not of frames."""
+    """Draws a prediction: (frames after the codec, prediction) to an RGB image."""
+    calibrate: Callable[[Callable[[Condition], Sequence[Any]], Condition], Calibration] | None = None
+    """Chooses thresholds on the validation split, for metrics that have any. Receives a function from a condition to the validation
+    statistics under it, and the condition to be scored; returns what scores test in place of `score`."""
+    consistency: Callable[[Any, Any], "Tensor"] | None = None
+    """Distance between two differentiable outputs, before decoding, as a scalar: (on compressed, on clean frames). For learners
+    that train on a `Pair`. None: not applicable to this task."""
+    clips: bool = False
+    """True where items are clips and video codecs apply, False for stills."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """How an item becomes a training or evaluation example."""
+
+    example: Callable[[Frames, Any, Any, np.random.Generator | None], Any]
+    """Maps (frames after the codec, target, hyper, rng) to one example; rng None: evaluation, no augmentation."""
     collate: Callable[[Sequence[Any]], Any] = stack
-    streams: Mapping[str, str] = field(default_factory=dict)
-    """Of a fusion, which trains nothing: the architectures whose runs it fuses, by what they are called in its recipes."""
-    output: Callable[[Any], npt.NDArray[np.float32]] | None = None
-    """A prediction as an array that is kept of every test item, for a fusion; None keeps none."""
-    fuse: Callable[[Sequence[npt.NDArray[np.float32]], Source], Sequence[Any]] | None = None
-    """Of a fusion: (the outputs (N, ...) of each stream for N test items, source) to their statistics."""
+    window: Callable[[int, Any, np.random.Generator | None], Sequence[int]] | None = None
+    """Maps (number of frames, hyper, rng) to the frames that `example` receives, in order; None: all frames."""
+    derive: Callable[[Any], Derived | None] = frames_alone
+    """Maps hyper to data that is computed from the frames beforehand and stored; `example` then receives that in place of frames."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """A network with its task, inputs and default hyper-parameters.
+
+    A variant is one expression: `replace(FASTER_RCNN, name=..., hyper=replace(FASTER_RCNN.hyper, backbone=...))`.
+    """
+
+    name: str
+    task: Task
+    inputs: Inputs
+    hyper: Any
+    """Default hyper-parameters: a frozen dataclass value of plain values, with at least `batch_size: int`."""
+    learner: Callable[[Any, Source, int, str], Learner]
+    """Maps (hyper, source, total optimisation steps, device) to a learner with freshly initialised weights."""
     initial: Mapping[str, Callable[["nn.Module"], None]] = field(default_factory=dict)
-    """Published initial weights by name: functions that load them into a fresh network, and raise ValueError where they cannot be
-    had. `none` (random) and a file of the network's own weights are there without being named."""
-    calibrate: Callable[[Callable[["Condition"], Sequence[Any]], "Condition"], Calibration] | None = None
-    """(from a condition to the statistics of validation under it, the condition to be scored) to what scores test in place of
-    `score`, where metrics have a setting that is chosen on validation: on clean and held under all conditions, as a detector's
-    threshold is, or anew for each. None: there is nothing to choose."""
-    codec: str = "jpeg"
-    """What its imagery is compressed by where nothing else is said. Other codecs of its kind, for stills or clips, apply too."""
+    """Published initial weights by name: functions that load them into a fresh network, or raise ValueError where they are not
+    available. `none` (random) and weights files always work and need no entry."""
+    output: Callable[[Any], npt.NDArray[np.float32]] | None = None
+    """Maps a prediction to an array that is stored for each test item, for a fusion; None stores nothing."""
+    revision: int = 0
+    """Raise this when the architecture's figures change although its fields stay equal."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fusion:
+    """Combines the stored outputs of several architectures; it has no weights and trains nothing."""
+
+    name: str
+    task: Task
+    streams: Mapping[str, str]
+    """Architectures that are fused, by their short names in recipes, e.g. `{"spatial": "two_stream_spatial"}`."""
+    fuse: Callable[[Sequence[npt.NDArray[np.float32]], Source], Sequence[Any]]
+    """Maps (outputs (N, ...) of each stream for N test items, source) to the statistics of the items."""
+    revision: int = 0
+    """Raise this when the fusion's figures change although its fields stay equal."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Numerics:
-    """How a network is computed. All of it changes figures, if only in the last digits, so a trial's name depends on it."""
+    """How a network is computed. Every field changes figures, if only in the last digits, and is part of a trial's name."""
 
     precision: Precision = "float32"
-    """`bfloat16` is mixed precision: torch.autocast around each training step and each prediction; weights stay float32."""
+    """`bfloat16`: mixed precision, torch.autocast around each training step and prediction; weights stay float32."""
     channels_last: bool = False
     """Memory in NHWC order, which tensor cores prefer."""
     compiled: bool = False
-    """torch.compile: minutes at the start, faster steps after."""
+    """torch.compile: minutes of compilation at the start, faster steps after."""
 
     def __post_init__(self) -> None:
         if self.precision not in get_args(Precision):
-            raise ValueError(f"precision {self.precision!r}: known are {', '.join(get_args(Precision))}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Condition:
-    """A test condition: clean (neither field), or a codec at a level."""
-
-    codec: str | None = None
-    level: int | None = None
-
-    def __str__(self) -> str:
-        """The name in file names and tables: `clean`, `jpeg-10`."""
-        return "clean" if self.codec is None else f"{self.codec}-{self.level}"
+            raise ValueError(f"unknown precision {self.precision!r}; use one of {', '.join(get_args(Precision))}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Epoch:
-    """What one epoch of training left."""
+    """The result of one training epoch."""
 
     number: int
-    """Epochs done, from 1."""
+    """Epochs completed, counting from 1."""
     losses: Mapping[str, float]
     """Means over the epoch's steps."""
-    validation: Mapping[str, float]
-    """Each metric on the validation split, averaged over the schedule's levels."""
+    validation: Mapping[Condition, Mapping[str, float]]
+    """Each metric on the validation split, under each validation condition."""
     seconds: float
     waiting: float
     """Fraction of the training time spent waiting for data, 0..1."""
     weights: Weights = field(repr=False)
     state: Mapping[str, Any] = field(repr=False)
-    """What `train(resume=...)` continues from. Save this and `weights` before asking for the next epoch, which changes them."""
+    """Argument of `train(resume=...)`. Save it and `weights` before asking for the next epoch, which overwrites them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """A network under one condition."""
+    """A network's metrics on one split under one condition."""
 
+    split: SplitName = "test"
     condition: Condition
     bits_per_pixel: float | None
-    """Size after coding, over all items; None for clean."""
+    """Encoded size over all items; None for clean."""
     stream_bits_per_pixel: float | None
-    """The same without each item's first frame, which in short clips outweighs what a stream costs; None for stills too."""
+    """The same without each item's first frame, which dominates short clips; None for clean and for stills."""
     bytes_per_item: float | None
     metrics: Mapping[str, float]
     chosen: Mapping[str, float] = field(default_factory=dict)
-    """Settings of the metrics that were chosen on validation, as a threshold."""
+    """Thresholds chosen on the validation split, by name."""
     replicates: Mapping[str, npt.NDArray[np.float64]] = field(repr=False)
-    """Each metric on the same (R,) bootstrap resamples of the test set in every run."""
+    """Each metric on the same (R,) bootstrap resamples of the split in every run."""
     pictures: Sequence[npt.NDArray[np.uint8]] = field(repr=False, default=())
-    """Drawn predictions of the first few test items, RGB."""
+    """Drawn predictions of the first few items, RGB."""
     outputs: npt.NDArray[np.float32] | None = field(repr=False, default=None)
-    """Of every test item, (N, ...), where the architecture keeps them."""
+    """Outputs of every item, (N, ...), where the architecture stores them."""

@@ -25,12 +25,12 @@ from trainables import (
     train,
 )
 from trainables.contracts import Condition, Derived, Recipe, Score, Source, Weights
-from trainables.initial import file_of, is_digest, read_weights
-from trainables.loading import over_processes
-from trainables.runtime import Runtime
-from trainables.storage import Folder
-from trainables.store import default_store
-from trainables.trial import Job, Trial, TrialFolder, now
+from trainables.networks.initial import file_of, is_digest, read_weights
+from trainables.engine.loading import over_processes
+from trainables.engine.runtime import Runtime
+from trainables.trials.storage import Folder
+from trainables.store.imagery import default_store
+from trainables.trials.trial import Job, Trial, TrialFolder, now
 
 
 class StudyTrainable(tune.Trainable):

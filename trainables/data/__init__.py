@@ -1,0 +1,1 @@
+"""Code that data set readers share: image files, splits, embedded scenes, inspection."""

@@ -1,0 +1,1 @@
+"""Training and evaluation of one network. Knows no task, no Ray and no MLflow."""

@@ -1,0 +1,61 @@
+"""How an image with people is turned, scaled, cut and mirrored for training, and brought to size for evaluation.
+
+One affine map moves the image, its key points and where it is unlabelled. Pixel i covers i to i + 1 throughout.
+"""
+
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from trainables.tasks.pose.skeleton import People, asked_for
+
+Affine = npt.NDArray[np.float64]
+"""(2, 3), from native pixels to those that the network sees."""
+
+GREY = (128, 128, 128)
+"""What lies beyond the image."""
+POSED = 5
+"""Key points that a person must have to be the middle of a crop, and 32 x 32 pixels."""
+
+
+def draw(people: People, image: tuple[int, int], hyper: Any, rng: np.random.Generator) -> tuple[Affine, bool]:
+    """A random map of an image (H, W) to a crop of `hyper.size`, and whether it mirrors, as the published training draws it.
+
+    A person is put in the middle, give or take `shift` pixels, `person` of the crop's height times a factor out of `scale` tall,
+    and turned by up to `rotation` degrees. With `person` 0, or nobody to put there, it is the image that is brought to the crop's
+    height, times the factor.
+    """
+    (height, width), (tall, wide) = image, hyper.size
+    scale, middle = tall / height, (width / 2, height / 2)
+    posed = asked_for(people) & ((people["keypoints"][..., 2] > 0).sum(axis=1) >= POSED) & (people["areas"] >= 32**2)
+    if hyper.person and posed.any():
+        x0, y0, x1, y1 = people["boxes"][rng.choice(np.flatnonzero(posed))].astype(float)
+        scale, middle = hyper.person * tall / max(y1 - y0, 1.0), ((x0 + x1) / 2, (y0 + y1) / 2)
+    scale *= rng.uniform(*hyper.scale)
+    angle = np.deg2rad(rng.uniform(-hyper.rotation, hyper.rotation))
+    mirrored = hyper.flip and bool(rng.random() < 0.5)
+    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    turn = turn @ np.diag([-1.0 if mirrored else 1.0, 1.0])
+    target = np.array([wide / 2, tall / 2]) + rng.uniform(-hyper.shift, hyper.shift, 2)
+    return np.column_stack([turn, target - turn @ middle]), mirrored
+
+
+def whole(image: tuple[int, int], hyper: Any) -> Affine:
+    """The map of a whole image (H, W) to the height of `hyper.size`."""
+    return np.asarray(np.eye(2, 3) * (hyper.size[0] / image[0]))
+
+
+def warped(picture: npt.NDArray[np.uint8], move: Affine, size: tuple[int, int], beyond: Any) -> npt.NDArray[np.uint8]:
+    """(H, W) or (H, W, 3) under a map, of another size (H, W); what shrinks is averaged, so that it does not alias."""
+    shrinking = min(1.0, float(np.sqrt(abs(np.linalg.det(move[:, :2])))))
+    if shrinking < 1:
+        height, width = (max(1, round(side * shrinking)) for side in picture.shape[:2])
+        factors = np.array([picture.shape[1] / width, picture.shape[0] / height])
+        picture = np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+        move = np.column_stack([move[:, :2] * factors, move[:, 2]])
+    # OpenCV counts from the middles of pixels.
+    centred = np.column_stack([move[:, :2], move @ [0.5, 0.5, 1] - 0.5])
+    found = cv2.warpAffine(picture, centred, (size[1], size[0]), flags=cv2.INTER_LINEAR, borderValue=beyond)
+    return np.asarray(found, np.uint8)

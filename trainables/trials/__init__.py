@@ -1,0 +1,1 @@
+"""Trials: what identifies one, and the directory that holds its results."""
