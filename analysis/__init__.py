@@ -1,1 +1,6 @@
-"""From MLflow to tables and figures. It never trains, and imports nothing else of the project: tables are the only bridge."""
+"""From MLflow to tables, figures and a report. Trains nothing and imports no other package of the project.
+
+Modules from bottom to top; each imports only modules that stand before it, and only `tracking` imports MLflow:
+
+    estimands  paper  results  tracking  recovery  words  provenance  figures  page  report
+"""

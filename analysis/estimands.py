@@ -1,19 +1,18 @@
-"""The estimands of the study, and their intervals, as pure functions on numbers and arrays.
+"""The estimands of the study and their intervals, as pure functions on numbers and arrays.
 
-Three kinds of network are compared: the baseline B, the continued control C (trained on, on clean, for as long as a
-retrained network) and the retrained R. `q` is a test condition, `reference` the condition to which a loss is compared:
-clean, or the mildest level, which is what the paper's tables use. Every function takes numbers or arrays that
-broadcast, so the same line serves the scores of a network, its bootstrap replicates (S, R) and its seeds (S,).
+They compare three networks: the baseline B, the continued control C (the baseline trained on, on clean, for as long as a retrained
+network) and the retrained network R. `q` is a test condition. `reference` is the condition that a loss is measured from: clean, or
+the mildest level, as in the paper's tables. Every function takes numbers or arrays that broadcast: a score, scores of S seeds (S,),
+or their R bootstrap replicates (S, R).
 
 Differences are oriented: positive is better, whatever the metric's mode. Nothing is clipped.
 
-A ratio comes in two steps, `..._terms` -> (numerator, denominator) on a last axis of two, then `quotient`: the interval
-of a ratio (`ratio`) needs both terms, seed by seed and resample by resample, never the quotients.
+A ratio is computed in two steps: `..._terms` returns (numerator, denominator) on a last axis of length 2, and `quotient` divides
+them. The interval of a ratio (`ratio`) needs both terms per seed and per resample, never the quotients.
 
-Intervals are of two kinds, and say which they are. "these networks": the seeds are fixed, only the test items are
-resampled. "this recipe": other seeds might have been drawn as well. To add an estimand, write it as a function of
-scores here (as terms, where it is a ratio); the intervals then apply to it as they stand. To add an interval, give it a
-`Kind`.
+Each interval names its kind. "these networks": seeds are fixed and only test items are resampled. "this recipe": seeds also count
+as sampled. To add an estimand, write it here as a function of scores (a ratio as `..._terms`); `interval` and `ratio` apply to it
+unchanged. To add an interval, add a `Kind`.
 """
 
 from __future__ import annotations
@@ -34,29 +33,24 @@ FloatArray = npt.NDArray[np.float64]
 
 
 def sign(mode: Mode) -> int:
-    """+1 where a higher metric is better ("max"), -1 where a lower one is ("min").
-
-    Raises:
-        ValueError: any other mode.
-
-    """
+    """+1 where a higher metric is better ("max"), -1 where a lower one is ("min"). Raises ValueError for any other mode."""
     if mode == "max":
         return 1
     if mode == "min":
         return -1
-    raise ValueError(f"mode {mode!r}: it is 'max' or 'min'")
+    raise ValueError(f"unknown mode {mode!r}: expected 'max' or 'min'")
 
 
 def total(retrained: npt.ArrayLike, baseline: npt.ArrayLike, mode: Mode) -> FloatArray:
-    """R_q - B_q, oriented: what retraining gains at q, in the metric's own units.
+    """R_q - B_q, oriented: the total gain of retraining at q, in the metric's units.
 
-    It is `longer_training` plus `compression`, exactly. Shapes broadcast; scalars give a numpy scalar.
+    Equals `longer_training` plus `compression`. Shapes broadcast; scalars give a numpy scalar.
     """
     return _oriented(retrained, baseline, mode)
 
 
 def longer_training(continued: npt.ArrayLike, baseline: npt.ArrayLike, mode: Mode) -> FloatArray:
-    """C_q - B_q, oriented: the part of `total` that training on, on clean, gains too."""
+    """C_q - B_q, oriented: the part of `total` that longer training on clean gains too."""
     return _oriented(continued, baseline, mode)
 
 
@@ -76,9 +70,9 @@ def clean_cost(retrained_clean: npt.ArrayLike, continued_clean: npt.ArrayLike, m
 def attributable_gap_closed_terms(
     retrained: npt.ArrayLike, continued: npt.ArrayLike, continued_reference: npt.ArrayLike, mode: Mode
 ) -> FloatArray:
-    """(R_q - C_q, C_ref - C_q) on a last axis of two: the gap that compression opens, and how much of it is won back.
+    """(R_q - C_q, C_ref - C_q) on a last axis of 2: how much retraining wins back, and the gap that compression opens.
 
-    Every control term is the continued network's, so that longer training is credited to neither side.
+    Both terms use the continued network as control, so neither is credited with longer training.
     """
     return _terms(_oriented(retrained, continued, mode), _oriented(continued_reference, continued, mode))
 
@@ -86,43 +80,42 @@ def attributable_gap_closed_terms(
 def gap_closed_terms(
     retrained: npt.ArrayLike, baseline: npt.ArrayLike, baseline_reference: npt.ArrayLike, mode: Mode
 ) -> FloatArray:
-    """(R_q - B_q, B_ref - B_q) on a last axis of two: the same against the baseline, comparable with the paper.
+    """(R_q - B_q, B_ref - B_q) on a last axis of 2: the same against the baseline, comparable with the paper.
 
-    Its denominator is another one than that of the attributable gap: the two ratios are never subtracted.
+    The denominator differs from that of the attributable gap, so the two ratios must not be subtracted.
     """
     return _terms(_oriented(retrained, baseline, mode), _oriented(baseline_reference, baseline, mode))
 
 
 def share_of_score_terms(retrained: npt.ArrayLike, baseline: npt.ArrayLike, mode: Mode) -> FloatArray:
-    """(R_q - B_q, R_q) on a last axis of two: the definition behind the paper's "up to 78.4 %" (abstract).
+    """(R_q - B_q, R_q) on a last axis of 2: the definition behind the paper's "up to 78.4 %" (abstract).
 
-    For a metric where lower is better only the difference changes sign: (B_q - R_q) / R_q, by how much the baseline's
-    error exceeds the retrained network's, as a share of the latter. It is no share of a whole there and may exceed 1.
-    It is also not the paper's "20 %" for depth (section IV-B), which is (B_q - R_q) / B_q, the error removed as a share
-    of the baseline's; on the same cell this definition gives 25 %.
+    For a metric where lower is better only the difference changes sign: (B_q - R_q) / R_q is the baseline's excess error relative
+    to the retrained network's error, and it may exceed 1. The paper's "20 %" for depth (section IV-B) is another definition,
+    (B_q - R_q) / B_q: the error removed, relative to the baseline's error. On the same cell this function gives 25 %.
     """
     own = np.asarray(retrained, dtype=np.float64)
     return _terms(_oriented(retrained, baseline, mode), own)
 
 
 def quotient(terms: npt.ArrayLike) -> FloatArray:
-    """Numerator over denominator of (..., 2) terms, as (...): NaN where the denominator is zero, never infinite.
+    """Numerator over denominator, (..., 2) -> (...). NaN where the denominator is zero, never infinite.
 
-    Of several seeds, average the terms first: the ratio of the means is what `ratio` bounds, while a mean of ratios is
-    ruled by the seed with the smallest gap.
+    Average the terms over seeds first: `ratio` bounds the ratio of the means, and the seed with the smallest gap would dominate a
+    mean of ratios.
     """
     pair = np.asarray(terms, dtype=np.float64)
     numerator, denominator = pair[..., 0], pair[..., 1]
     out = np.full(numerator.shape, np.nan)
     np.divide(numerator, denominator, out=out, where=denominator != 0)
-    value: FloatArray = out[()]  # a numpy scalar where the terms were one pair
+    value: FloatArray = out[()]  # one pair of terms gives a numpy scalar
     return value
 
 
 def attributable_gap_closed(
     retrained: npt.ArrayLike, continued: npt.ArrayLike, continued_reference: npt.ArrayLike, mode: Mode
 ) -> FloatArray:
-    """(R_q - C_q) / (C_ref - C_q); 1 is all of the gap, NaN where there is none. Not clipped."""
+    """(R_q - C_q) / (C_ref - C_q): 1 closes the whole gap; NaN where there is no gap. Not clipped."""
     return quotient(attributable_gap_closed_terms(retrained, continued, continued_reference, mode))
 
 
@@ -132,12 +125,12 @@ def gap_closed(
     baseline_reference: npt.ArrayLike,
     mode: Mode,
 ) -> FloatArray:
-    """(R_q - B_q) / (B_ref - B_q); 1 is all of the gap, NaN where there is none. Not clipped."""
+    """(R_q - B_q) / (B_ref - B_q): 1 closes the whole gap; NaN where there is no gap. Not clipped."""
     return quotient(gap_closed_terms(retrained, baseline, baseline_reference, mode))
 
 
 def share_of_score(retrained: npt.ArrayLike, baseline: npt.ArrayLike, mode: Mode) -> FloatArray:
-    """(R_q - B_q) / R_q with the difference oriented; see `share_of_score_terms` for "min". NaN where R_q is zero."""
+    """(R_q - B_q) / R_q with an oriented difference (see `share_of_score_terms` for "min"). NaN where R_q is zero."""
     return quotient(share_of_score_terms(retrained, baseline, mode))
 
 
@@ -146,10 +139,10 @@ def share_of_score(retrained: npt.ArrayLike, baseline: npt.ArrayLike, mode: Mode
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A contrast with its interval, in the units of the points.
+    """A contrast with its interval, in the metric's units.
 
-    `value` is the mean over seeds, `df` the degrees of freedom of its t (infinite: normal). All NaN where an input is
-    not finite.
+    `value` is the mean over seeds. `df` are the degrees of freedom of Student's t; infinite means normal. All are NaN where an
+    input is not finite.
     """
 
     value: float
@@ -161,10 +154,10 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class Ratio:
-    """A ratio (mean numerator over mean denominator) with Fieller's set, as fractions: 1 is 100 %.
+    """A ratio (mean numerator over mean denominator) with Fieller's confidence set, as fractions: 1 is 100 %.
 
-    Where `gap_too_small`, the set is unbounded, `low` and `high` are infinite, and only points should be printed.
-    All NaN, and not flagged, where an input is not finite.
+    `gap_too_small`: the set is unbounded, `low` and `high` are infinite, and only points should be printed. Where an input is not
+    finite all values are NaN and the flag is off.
     """
 
     value: float
@@ -182,26 +175,24 @@ def interval(
     kind: Kind | None = None,
     confidence: float = 0.95,
 ) -> Interval:
-    """The interval of a contrast: mean over seeds -+ t * standard error.
+    """Confidence interval of a contrast: mean over seeds -+ t * standard error.
 
-    "these networks": the variance is that of the replicates of the mean over seeds, the quantile the normal one. (The
-    replicates' own percentiles would do as well; a normal interval is taken so that both kinds have one centre and
-    "this recipe" is never the narrower of the two.)
+    "these networks" uses the variance of the mean over seeds across replicates, and the normal quantile. (Percentiles of the
+    replicates would serve as well. With a normal interval both kinds share one centre, and "this recipe" is never the narrower.)
 
-    "this recipe": variance = S2_seed / S + V(mean over seeds) - [mean over seeds of V_s - V(mean)] / (S - 1), where V
-    is the variance over replicates. S2_seed holds the noise of the items that the seeds do not share, and so does
-    V(mean): the last term takes it out once. The result is floored at V(mean). The quantile is Student's, with
-    Satterthwaite's degrees of freedom (Satterthwaite 1946): only S2_seed counts as uncertain, since the items are many,
-    and never fewer than the S - 1 that the seeds alone give. (A percentile bootstrap over 3 seeds is far too short.)
+    "this recipe" uses S2_seed / S + V(mean over seeds) - [mean over seeds of V_s - V(mean)] / (S - 1), floored at V(mean), where V
+    is the variance over replicates. Both S2_seed and V(mean) contain the item noise that seeds do not share; the last term removes
+    it once. The quantile is Student's t with Satterthwaite's degrees of freedom (Satterthwaite 1946), at least S - 1: only S2_seed
+    counts as uncertain, because the items are many. (A percentile bootstrap over 3 seeds is far too narrow.)
 
     Args:
-        points: (S,), the contrast on the test set, seed by seed.
-        replicates: (S, R), the same on R >= 2 resamples of the test items, the same resamples in every seed.
-        kind: by default "this recipe", or "these networks" where there is but one seed; the result names it.
+        points: (S,), the contrast on the test set per seed.
+        replicates: (S, R), the contrast on R >= 2 resamples of the test items; every seed uses the same resamples.
+        kind: default "this recipe", or "these networks" for a single seed; the result names it.
         confidence: in (0, 1).
 
     Raises:
-        ValueError: shapes that do not fit; "this recipe" of one seed; a confidence outside (0, 1).
+        ValueError: shapes do not match, "this recipe" is asked of one seed, or the confidence is outside (0, 1).
 
     """
     moments = _moments(points, replicates, kind, width=1)
@@ -217,16 +208,16 @@ def ratio(
     kind: Kind | None = None,
     confidence: float = 0.95,
 ) -> Ratio:
-    """Fieller's set of a ratio of two means (Fieller 1954): every r for which numerator - r * denominator may be zero.
+    """Fieller's confidence set of a ratio of two means (Fieller 1954): every r at which numerator - r * denominator may be zero.
 
-    The 2 x 2 covariance is that of `interval`; its seed part, S2_seed / S less the correction, is projected onto the
-    positive semidefinite matrices, which is the floor at V(mean) in two dimensions. Of the numerator's and the
-    denominator's degrees of freedom the smaller is taken. The set is bounded if and only if the denominator differs
-    from zero at this confidence; otherwise `gap_too_small`.
+    The 2 x 2 covariance is that of `interval`. Its seed part, S2_seed / S less the correction, is projected onto the positive
+    semidefinite matrices: the floor at V(mean) in two dimensions. The degrees of freedom are the smaller of the numerator's and the
+    denominator's. The set is bounded exactly where the denominator differs from zero at this confidence; elsewhere the gap is too
+    small.
 
     Args:
-        points: (S, 2), numerator and denominator, seed by seed (`..._terms`).
-        replicates: (S, R, 2), the same on R >= 2 resamples of the test items, the same resamples in every seed.
+        points: (S, 2), numerator and denominator per seed (`..._terms`).
+        replicates: (S, R, 2), the terms on R >= 2 resamples of the test items; every seed uses the same resamples.
         kind: as for `interval`.
         confidence: in (0, 1).
 
@@ -238,7 +229,7 @@ def ratio(
     (a, b), (v, df) = moments.mean, (moments.covariance, moments.df)
     t = _quantile(confidence, df)
     value = float(quotient(moments.mean))
-    # (a - r b)^2 <= t^2 var(a - r b) is a quadratic in r: lead r^2 - 2 half r + rest <= 0
+    # (a - r b)^2 <= t^2 var(a - r b) is a quadratic inequality in r: lead r^2 - 2 half r + rest <= 0
     lead = b**2 - t**2 * v[1, 1]
     half = a * b - t**2 * v[0, 1]
     rest = a**2 - t**2 * v[0, 0]
@@ -246,17 +237,17 @@ def ratio(
         return Ratio(value=np.nan, low=np.nan, high=np.nan, gap_too_small=False, kind=moments.kind, df=df)
     if lead <= 0:
         return Ratio(value=value, low=-np.inf, high=np.inf, gap_too_small=True, kind=moments.kind, df=df)
-    # a / b solves the inequality, so the root is real; the guard is against rounding where the variance is zero
+    # r = a / b satisfies the inequality, so the root is real; max() guards against rounding where the variance is zero.
     root = float(np.sqrt(max(half**2 - lead * rest, 0.0)))
     low, high = float((half - root) / lead), float((half + root) / lead)
     return Ratio(value=value, low=low, high=high, gap_too_small=False, kind=moments.kind, df=df)
 
 
 def p_value(points: npt.ArrayLike, replicates: npt.ArrayLike, *, kind: Kind | None = None) -> float:
-    """Two-sided p-value of "the contrast is zero", by the t, the variance and the arguments of `interval`.
+    """Two-sided p-value of the hypothesis that the contrast is zero, with the variance and the t of `interval`.
 
-    It is below 1 - confidence exactly where that interval excludes zero. With no variance at all it is 0, or 1 where
-    the contrast is zero itself; NaN where an input is not finite.
+    It is below 1 - confidence exactly where the interval excludes zero. Without any variance it is 0, or 1 where the contrast
+    itself is zero. NaN where an input is not finite.
     """
     moments = _moments(points, replicates, kind, width=1)
     value, error = float(moments.mean[0]), float(np.sqrt(moments.covariance[0, 0]))
@@ -268,20 +259,20 @@ def p_value(points: npt.ArrayLike, replicates: npt.ArrayLike, *, kind: Kind | No
 
 
 def holm(p_values: npt.ArrayLike) -> FloatArray:
-    """Holm's step-down adjusted p-values (Holm 1979), in the order given, (m,) -> (m,), at most 1.
+    """Holm's step-down adjusted p-values (Holm 1979), (m,) -> (m,) in the given order, at most 1.
 
-    A NaN stays NaN but still counts as a member of the family: a test that is missing makes no other more significant.
+    A NaN stays NaN and counts as a member of the family, so a missing test makes no other test more significant.
 
     Raises:
-        ValueError: more than one axis, or a value outside [0, 1].
+        ValueError: there is more than one axis, or a value outside [0, 1].
 
     """
     p = np.asarray(p_values, dtype=np.float64)
     if p.ndim != 1:
-        raise ValueError(f"p-values of shape {p.shape}: one axis is needed")
+        raise ValueError(f"p-values have shape {p.shape}: expected one axis")
     if ((p < 0) | (p > 1)).any():
-        raise ValueError("a p-value lies outside [0, 1]")
-    order = np.argsort(p)  # NaN last, where it takes the smallest factors
+        raise ValueError(f"p-value {p[(p < 0) | (p > 1)][0]} is outside [0, 1]")
+    order = np.argsort(p)  # NaN sorts last and takes the smallest factors
     stepped = np.minimum(np.maximum.accumulate((len(p) - np.arange(len(p))) * p[order]), 1.0)
     adjusted = np.empty_like(p)
     adjusted[order] = stepped
@@ -293,7 +284,7 @@ def holm(p_values: npt.ArrayLike) -> FloatArray:
 
 @dataclass(frozen=True, kw_only=True)
 class _Moments:
-    """Mean over seeds (width,), its covariance (width, width), and what was assumed."""
+    """Mean over seeds (width,), its covariance (width, width), degrees of freedom and kind."""
 
     mean: FloatArray
     covariance: FloatArray
@@ -307,11 +298,11 @@ def _moments(points: npt.ArrayLike, replicates: npt.ArrayLike, kind: Kind | None
     if kind is None:
         kind = "this recipe" if seeds > 1 else "these networks"
     if kind not in ("these networks", "this recipe"):
-        raise ValueError(f"kind {kind!r}: it is 'these networks' or 'this recipe'")
+        raise ValueError(f"unknown kind {kind!r}: expected 'these networks' or 'this recipe'")
     if kind == "this recipe" and seeds < 2:
-        raise ValueError("'this recipe' needs two seeds or more; of one seed only 'these networks' is known")
+        raise ValueError("'this recipe' needs at least two seeds: with one seed use 'these networks'")
     if not (np.isfinite(scores).all() and np.isfinite(resampled).all()):
-        # a NaN score has no interval, rather than one that leaves the NaN out and looks as good as the others
+        # An interval that skipped the NaN would look as good as the others.
         unknown = np.full((width, width), np.nan)
         return _Moments(mean=unknown[0], covariance=unknown, df=float("nan"), kind=kind)
     mean, items = scores.mean(axis=0), _covariance(resampled.mean(axis=0))
@@ -325,7 +316,7 @@ def _moments(points: npt.ArrayLike, replicates: npt.ArrayLike, kind: Kind | None
 
 
 def _checked(points: npt.ArrayLike, replicates: npt.ArrayLike, width: int) -> tuple[FloatArray, FloatArray]:
-    """Points as (S, width) and replicates as (S, R, width), or a ValueError that names both shapes."""
+    """Points as (S, width) and replicates as (S, R, width). Raises ValueError, naming both shapes, where they do not match."""
     scores = np.asarray(points, dtype=np.float64)
     resampled = np.asarray(replicates, dtype=np.float64)
     shapes = f"points {scores.shape}, replicates {resampled.shape}"
@@ -333,11 +324,11 @@ def _checked(points: npt.ArrayLike, replicates: npt.ArrayLike, width: int) -> tu
         scores, resampled = scores[..., np.newaxis], resampled[..., np.newaxis]
     if scores.ndim != 2 or resampled.ndim != 3 or scores.shape[-1] != width or resampled.shape[-1] != width:
         tail = "" if width == 1 else f", {width}"
-        raise ValueError(f"{shapes}: (S{tail or ','}) and (S, R{tail}) are needed")
+        raise ValueError(f"{shapes}: expected (S{tail or ','}) and (S, R{tail})")
     if len(scores) != len(resampled) or len(scores) == 0:
-        raise ValueError(f"{shapes}: as many seeds are needed in both, one at least")
+        raise ValueError(f"{shapes}: expected the same number of seeds in both, at least 1")
     if resampled.shape[1] < 2:
-        raise ValueError(f"{shapes}: two resamples at least are needed")
+        raise ValueError(f"{shapes}: expected at least 2 resamples")
     return scores, resampled
 
 
@@ -349,24 +340,24 @@ def _covariance(rows: FloatArray) -> FloatArray:
 
 
 def _projected(matrix: FloatArray) -> FloatArray:
-    """The nearest positive semidefinite matrix: negative eigenvalues become zero. Of 1 x 1: max(., 0)."""
+    """The nearest positive semidefinite matrix: negative eigenvalues become zero. For 1 x 1 this is max(., 0)."""
     values, vectors = np.linalg.eigh(matrix)
     nearest: FloatArray = (vectors * np.maximum(values, 0.0)) @ vectors.T
     return nearest
 
 
 def _satterthwaite(variance: float, between: float, seed_df: int) -> float:
-    """Degrees of freedom of a variance of which only the part `between` is estimated from few values."""
+    """Degrees of freedom of a variance; only its part `between` is estimated from few values."""
     if between == 0:
         return float("inf")
-    # the formula may fall below what the seeds alone give, since one term is subtracted: it was made for sums
+    # Satterthwaite's formula is for sums. Here one term is subtracted, so it may fall below the seeds' own degrees of freedom.
     return max(seed_df * (variance / between) ** 2, float(seed_df))
 
 
 def _quantile(confidence: float, df: float) -> float:
     if not 0 < confidence < 1:
-        raise ValueError(f"confidence {confidence}: it lies between 0 and 1")
-    return float(stats.t.ppf((1 + confidence) / 2, df))  # scipy takes an infinite df as the normal distribution
+        raise ValueError(f"confidence {confidence}: expected a value between 0 and 1")
+    return float(stats.t.ppf((1 + confidence) / 2, df))  # for an infinite df scipy uses the normal distribution
 
 
 def _oriented(better: npt.ArrayLike, worse: npt.ArrayLike, mode: Mode) -> FloatArray:

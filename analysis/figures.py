@@ -1,6 +1,6 @@
-"""Figures of a study's tables as SVG: curves of scores, what compression in training adds, the train x test matrix.
+"""Figures of a study's tables as SVG: curves of scores, the gain of compression in training, the train x test matrix.
 
-The same tables give the same bytes. Text stays text, in `INK` on `PAPER`, which a page replaces by its own (`Drawing.inline`).
+Equal tables give equal bytes. Text stays text, in `INK` on `PAPER`; a page replaces both by its own colours (`Drawing.inline`).
 Nothing here touches pyplot's global state. To add a figure, write a function of a table that returns a `Drawing`.
 """
 
@@ -29,11 +29,11 @@ from analysis.words import arrow, better, decimals
 INK = "#1c1e21"
 PAPER = "#fefefe"
 FAINT = "#8c8f94"
-"""Grids, axes and the baseline: legible on white and on black."""
+"""Colour of grids, axes and the baseline; legible on white and on black."""
 MATCHED = LinearSegmentedColormap.from_list("matched", ["#eda052", "#d55e00", "#963c00"])
-"""Networks retrained at one level, from the mildest to the heaviest."""
+"""Colours of networks retrained at one level, from the mildest to the heaviest."""
 MIXED = ("#0072b2", "#cc79a7", "#56b4e9", "#009e73")
-"""Recipes of several levels; the colours are Okabe and Ito's (2008), which colour-blind readers tell apart."""
+"""Colours of recipes with several levels, from the colour-blind safe palette of Okabe and Ito (2008)."""
 RECALIBRATED = "#009e73"
 RC: dict[RcKeyType, Any] = {
     "svg.fonttype": "none",
@@ -58,21 +58,21 @@ RC: dict[RcKeyType, Any] = {
     "errorbar.capsize": 0,
 }
 SIZE, PLOT = (5.4, 3.5), (0.115, 0.15, 0.625, 0.745)
-"""Inches, and left, bottom, width and height of the plot as fractions of them: what is right of it holds the labels."""
+"""Figure size in inches; left, bottom, width and height of the plot as fractions of it. Curve labels are right of the plot."""
 LINE = 12.0
-"""Points between labels."""
+"""Distance between curve labels, in points."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Drawing:
-    """A figure as an SVG document; `name` serves as a file's, `title` says what it shows. Notebooks show it as it is."""
+    """A figure as an SVG document. `name` serves as file name, `title` describes the content. Notebooks display it directly."""
 
     name: str
     title: str
     svg: str = field(repr=False)
 
     def inline(self) -> str:
-        """The figure as an element of a page, on its paper and in the ink of the text around it."""
+        """The figure as an HTML element with a transparent background, in the colour of the text around it."""
         return self.svg[self.svg.index("<svg") :].replace(INK, "currentColor").replace(PAPER, "none")
 
     def _repr_svg_(self) -> str:
@@ -85,15 +85,15 @@ class _Line:
 
     label: str
     look: tuple[str, str, str]
-    """Colour, style of the line, marker."""
+    """Colour, line style, marker."""
     rows: pd.DataFrame
 
 
 @mpl.rc_context(RC)
 def by_level(rows: pd.DataFrame, codec: str) -> Drawing:
-    """Scores against level, mildest left; bars are the standard deviation over seeds, a ring is the level trained at.
+    """Score against level, mildest level left. Bars: standard deviation over seeds. Rings: the training level.
 
-    `rows` are of one architecture, data set and metric in the table of `analysis.recovery.matrix`.
+    `rows` are those of `analysis.recovery.matrix` for one architecture, data set and metric.
     """
     lines = _lines(rows, codec)
     levels = _levels(rows, codec)
@@ -113,7 +113,7 @@ def by_level(rows: pd.DataFrame, codec: str) -> Drawing:
 
 @mpl.rc_context(RC)
 def by_rate(rows: pd.DataFrame, codec: str) -> Drawing:
-    """The same against bits per pixel on a logarithmic axis, which runs down to the right, as compression does; without clean."""
+    """Score against bits per pixel, without clean. The logarithmic axis falls to the right, so compression grows to the right."""
     figure, axes = _plot()
     ends = [
         (line.label, line.look[0], *_draw(axes, line, line.rows["bits_per_pixel"].to_numpy(float)))
@@ -136,10 +136,10 @@ def by_rate(rows: pd.DataFrame, codec: str) -> Drawing:
 
 @mpl.rc_context(RC)
 def gains(rows: pd.DataFrame, codec: str) -> Drawing:
-    """R - C against level with its 95 % interval: what compression in training adds. Networks of one level at that level alone.
+    """R - C, the gain of compression in training, against level with its 95 % interval.
 
-    `rows` are of one architecture, data set and metric in the table of `analysis.recovery.recovery`. The axis is made for the
-    values; an interval that leaves it is longer than shown.
+    Networks trained at one level are shown at that level only. `rows` are those of `analysis.recovery.recovery` for one
+    architecture, data set and metric. The axis fits the values; a longer interval is cut off at its edge.
     """
     of_codec = rows[rows["codec"] == codec]
     levels = list(dict.fromkeys(of_codec["level"]))
@@ -179,9 +179,9 @@ def gains(rows: pd.DataFrame, codec: str) -> Drawing:
 
 @mpl.rc_context(RC)
 def heat_map(rows: pd.DataFrame) -> Drawing:
-    """The train x test matrix: a row a network, a column a condition, darker is better, the level trained at in a frame.
+    """The train x test matrix: one row per network, one column per condition. Darker is better; frames mark the training level.
 
-    `rows` are of one architecture, data set and metric in the table of `analysis.recovery.matrix`.
+    `rows` are those of `analysis.recovery.matrix` for one architecture, data set and metric.
     """
     conditions, cells = list(dict.fromkeys(rows["condition"])), list(dict.fromkeys(ordered(rows)["cell"]))
     table = rows.pivot_table(index="cell", columns="condition", values="value", aggfunc="first").reindex(cells, columns=conditions)
@@ -215,12 +215,12 @@ def heat_map(rows: pd.DataFrame) -> Drawing:
 
 
 def _levels(rows: pd.DataFrame, codec: str) -> list[int]:
-    """The ladder as tested."""
+    """The ladder: the tested levels, mildest first."""
     return [int(level) for level in dict.fromkeys(rows.loc[rows["codec"] == codec, "level"]) if level]
 
 
 def _lines(rows: pd.DataFrame, codec: str) -> list[_Line]:
-    """The networks trained on clean or with the codec, in the order of `ordered`."""
+    """Curves of the networks trained on clean or with the codec, in the order of `ordered`."""
     shown = ordered(rows[rows["codec"].isin(["", codec]) & rows["trained_on"].isin(["", codec])])
     kinds = shown.drop_duplicates("cell").set_index("cell")
     single = list(kinds.index[(kinds["trained_at"] != 0) & ~kinds["recalibrated"]])
@@ -251,14 +251,14 @@ def _plot() -> tuple[Figure, Axes]:
 
 
 def _draw(axes: Axes, line: _Line, x: npt.NDArray[np.float64]) -> tuple[float, float]:
-    """Draw a curve with its spread over seeds; where it ends, or NaN where it has no point."""
+    """Draw a curve with its spread over seeds. Returns the position of its last point, or NaN where it has none."""
     y, spread = line.rows["value"].to_numpy(float), line.rows["sd"].to_numpy(float)
     bars = None if np.isnan(spread).all() else spread
     colour, style, marker = line.look
     axes.errorbar(x, y, bars, color=colour, linestyle=style, marker=marker, elinewidth=0.8)
     at = line.rows["matched"].to_numpy(bool)
     axes.plot(x[at], y[at], "o", markersize=9.5, markerfacecolor="none", markeredgecolor=colour, markeredgewidth=1.1)
-    last = np.flatnonzero(np.isfinite(y))[-1:]  # a score may be undefined, for instance where nothing is detected any more
+    last = np.flatnonzero(np.isfinite(y))[-1:]  # a score may be undefined, for example where nothing is detected
     return (float(x[last[0]]), float(y[last[0]])) if last.size else (math.nan, math.nan)
 
 
@@ -267,14 +267,14 @@ def _name(axes: Axes, rows: pd.DataFrame) -> None:
 
 
 def _label(axes: Axes, ends: Sequence[tuple[str, str, float, float]]) -> None:
-    """Name each curve where it ends, apart from one another."""
+    """Label each curve beside its end, without overlap."""
     low, high = axes.get_ylim()
     height = SIZE[1] * 72 * PLOT[3]
     order = sorted((index for index in range(len(ends)) if math.isfinite(ends[index][3])), key=lambda index: ends[index][3])
     if not order:
         return
     wanted = np.array([(ends[index][3] - low) / (high - low) * height for index in order])
-    # the nearest places that are at least a line apart, in the order of the curves' ends
+    # Positions nearest to the curves' ends, in the same order, at least one line apart.
     offsets = np.arange(len(order)) * LINE
     placed = isotonic_regression(wanted - offsets).x + offsets
     for index, position in zip(order, placed, strict=True):
@@ -287,7 +287,7 @@ def _label(axes: Axes, ends: Sequence[tuple[str, str, float, float]]) -> None:
 
 
 def _round_rates(low: float, high: float) -> list[float]:
-    """1, 2, 3, 5, 7 and their tenfolds between two rates."""
+    """Multiples of powers of ten by 1, 2, 3, 5 and 7 between two rates."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     return [
         digit * 10.0**power for power in powers for digit in (1, 2, 3, 5, 7) if low / 1.04 <= digit * 10.0**power <= high * 1.12
@@ -310,10 +310,10 @@ def _drawing(figure: Figure, name: str, title: str) -> Drawing:
     for axes in figure.axes:
         axes.patch.set_visible(False)
     buffer = io.StringIO()
-    # ids hang on the salt: figures on one page must not share them
+    # The salt determines element ids; figures on one page must not share ids.
     with mpl.rc_context({"svg.hashsalt": name}):
         figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
-    # groups are numbered alike in every figure, and nothing refers to them
+    # Group ids repeat in every figure and nothing refers to them.
     svg = re.sub(r'<g id="[^"]*"', "<g", buffer.getvalue())
     svg = svg.replace("<svg ", f'<svg role="img" aria-label="{escape(title)}" ', 1)
     return Drawing(name=name, title=title, svg=svg)

@@ -1,7 +1,7 @@
-"""A study's report as one HTML page that needs nothing but itself: no script, no font, no request to anywhere.
+"""A study's report as one self-contained HTML page: no scripts, no fonts, no requests.
 
-`page.html` is the template, whose values are all escaped; this module makes the values. Figures are inline SVG, pictures of
-predictions data URIs. To add a section, make its values in `_section` (or in `page`) and show them in the template.
+`page.html` is the template, which escapes every value; this module computes the values. Figures are inline SVG, pictures of
+predictions are data URIs. To add a section, compute its values in `_section` (or `page`) and show them in the template.
 """
 
 import base64
@@ -23,13 +23,13 @@ from analysis.provenance import commands, how_made, own_weights, where_from
 from analysis.recovery import Study, ordered, select
 
 PICTURE_BYTES = 400_000
-"""A picture of predictions that is larger without loss is taken into the page at `PICTURE_QUALITY`."""
+"""Largest picture of predictions that is embedded losslessly; larger ones are recompressed at `PICTURE_QUALITY`."""
 PICTURE_QUALITY = 80
 
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """The page, and the figures in it and beside it."""
+    """The HTML page, and all figures to be written beside it."""
 
     html: str
     drawings: tuple[Drawing, ...]
@@ -37,7 +37,7 @@ class Page:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Text in rows under headings; a line break stays one."""
+    """Rows of text under headings; line breaks are kept."""
 
     caption: str
     headings: tuple[str, ...]
@@ -47,7 +47,7 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Shaded:
-    """One cell of the train x test matrix: its score, how good it is from 0 to 1, whether tested at its own level."""
+    """One field of the train x test matrix: score, shade from 0 (worst) to 1 (best), whether tested at its training level."""
 
     text: str
     shade: float
@@ -56,7 +56,7 @@ class Shaded:
 
 @dataclass(frozen=True, kw_only=True)
 class Matrix:
-    """The train x test matrix: conditions, and the networks with their scores."""
+    """The train x test matrix: conditions, and one row of scores per network."""
 
     conditions: tuple[str, ...]
     rows: tuple[tuple[str, tuple[Shaded, ...]], ...]
@@ -64,7 +64,7 @@ class Matrix:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What a section says by one metric."""
+    """The part of a section that shows one metric."""
 
     metric: str
     direction: str
@@ -76,7 +76,7 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A panel of predictions as a data URI."""
+    """A picture of predictions as a data URI."""
 
     title: str
     uri: str
@@ -90,11 +90,11 @@ class Section:
     anchor: str
     title: str
     before: tuple[str, ...]
-    """What compression costs."""
+    """Sentences on what compression costs."""
     outcomes: tuple[tuple[str, ...], ...]
-    """What retraining wins back at the heaviest level, sentences by network."""
+    """Sentences on what retraining wins back at the heaviest level, per network."""
     after: tuple[str, ...]
-    """Whether that is enough to know it."""
+    """Sentences on whether there are enough seeds."""
     primary: Measured
     secondary: tuple[Measured, ...]
     pictures: tuple[Picture, ...]
@@ -109,7 +109,7 @@ def page(
     panels: Mapping[tuple[str, str], bytes],
     tracking_uri: str,
 ) -> Page:
-    """Make the page of a study from its tables; `panels` are PNG files by trial and codec, those of `pictured` for example."""
+    """Make the page of a study from its tables. `panels` are PNG bytes by (trial, codec), for the trials that `pictured` names."""
     sections = [
         _section(study, recovery, matrix, panels, architecture, dataset, codec)
         for architecture, dataset, codec in _subjects(matrix)
@@ -134,7 +134,7 @@ def page(
 
 
 def pictured(study: Study, recovery: pd.DataFrame, matrix: pd.DataFrame) -> set[str]:
-    """The trials whose pictures of predictions the page shows."""
+    """Keys of the trials whose pictures of predictions the page shows."""
     return {trial for subject in _subjects(matrix) for _, trial in _side_by_side(study, recovery, *subject)}
 
 
@@ -142,7 +142,7 @@ def pictured(study: Study, recovery: pd.DataFrame, matrix: pd.DataFrame) -> set[
 
 
 def _subjects(matrix: pd.DataFrame) -> Iterator[tuple[str, str, str]]:
-    """Architecture, data set and codec of each section; the codec is empty where nothing but clean was tested."""
+    """Architecture, data set and codec of each section; the codec is empty where only clean was tested."""
     for (architecture, dataset), rows in matrix.groupby(["architecture", "dataset"], sort=False):
         for codec in list(dict.fromkeys(codec for codec in rows["codec"] if codec)) or [""]:
             yield str(architecture), str(dataset), str(codec)
@@ -204,7 +204,7 @@ def _measured(rows: pd.DataFrame, scores: pd.DataFrame, codec: str) -> Measured:
 
 
 def _groups(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Matched rows in one table, each recipe of several levels in one of its own."""
+    """Captions and rows of tables: one for the matched rows, one for each recipe with several levels."""
     matched = rows[rows["matched"]]
     if not matched.empty:
         yield "Each level after training at that level (matched)", matched
@@ -260,7 +260,7 @@ def _estimands(rows: pd.DataFrame, caption: str, reference: str) -> Table:
 
 
 def _points(row: "pd.Series[Any]", name: str, digits: int) -> str:
-    """A difference, and under it its interval."""
+    """A difference with its interval on the line below."""
     return f"{row[name]:+.{digits}f}\n[{row[f'{name}_low']:+.{digits}f}, {row[f'{name}_high']:+.{digits}f}]"
 
 
@@ -287,7 +287,7 @@ def _matrix(scores: pd.DataFrame) -> Matrix:
 
 
 def _overview(recovery: pd.DataFrame) -> Table | None:
-    """What came out at the heaviest level, a row a retrained network."""
+    """The results at the heaviest level, one row per retrained network."""
     rows = []
     for (architecture, dataset, codec), of_one in recovery[recovery["primary"]].groupby(
         ["architecture", "dataset", "codec"], sort=False
@@ -321,12 +321,12 @@ def _paper(rows: pd.DataFrame) -> list[Table]:
         headings, lines = words.beside(of_one)
         caption = f"Table {table} of the paper beside {architecture} on {dataset}"
         tables[str(table), str(architecture), str(dataset)] = Table(caption=caption, headings=headings, rows=tuple(lines))
-    last = {key[0]: key for key in tables}  # what a reader must know of a table of the paper's is said once, below
+    last = {key[0]: key for key in tables}  # each note stands once, below the last table that it concerns
     return [replace(made, note=TABLE_NOTES.get(key[0], "")) if last[key[0]] == key else made for key, made in tables.items()]
 
 
 def _side_by_side(study: Study, recovery: pd.DataFrame, architecture: str, dataset: str, codec: str) -> list[tuple[str, str]]:
-    """The baseline and the network that answers for the heaviest level, of the first seed: what they are, and their trials."""
+    """Titles and trial keys, first seed: the baseline and the network retrained for the heaviest level, where there is one."""
     rows = select(recovery, primary=True, architecture=architecture, dataset=dataset, codec=codec)
     if not rows.empty:
         answering = words.heaviest(rows)

@@ -1,4 +1,4 @@
-"""Where a study's figures are from: data, codecs, training, code, and the command that leads to them again."""
+"""Where a study's figures come from: data, codecs, training, code, and the command that reproduces them."""
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -9,25 +9,25 @@ import pandas as pd
 from analysis.recovery import Study
 
 OWN_WEIGHTS = "sha256:"
-"""How the initial weights of a trial begin whose weights are a user's own file."""
+"""Prefix of `initial` where a trial starts from a user's weights file."""
 
 
 def where_from(study: Study, tracking_uri: str) -> dict[str, str]:
-    """What a study's trials are, when they were scored, by which code and libraries; the URI without credentials."""
+    """Number of trials, when they were scored, tracking store (without credentials), commit and library versions."""
     trials = study.trials
     versions = dict.fromkeys(tuple(each.items()) for each in trials["versions"])
     return {
         "study": study.results.study,
-        "trials": f"{len(trials)} in these tables, {len(study.results.trials)} finished in all",
+        "trials": f"{len(trials)} in these tables, of {len(study.results.trials)} finished",
         "scored": f"{_moment(trials['scored'].min())} to {_moment(trials['scored'].max())}",
         "tracking store": without_credentials(tracking_uri),
-        "git commit": ", ".join(dict.fromkeys(commit or "none (an installed package)" for commit in trials["git_commit"])),
+        "git commit": ", ".join(dict.fromkeys(commit or "none (installed package)" for commit in trials["git_commit"])),
         "libraries": "; or ".join(", ".join(f"{name} {version}" for name, version in each) for each in versions),
     }
 
 
 def how_made(trials: pd.DataFrame) -> tuple[str, dict[str, str]]:
-    """How the networks of one architecture on one data set were made."""
+    """Title and facts on how the networks of one architecture on one data set were made."""
     first = trials.iloc[0]
     identities = {name: digest for each in trials["codec_identity"] for name, digest in each.items() if digest}
     rootless = [not parents for parents in trials["parents"]]
@@ -38,7 +38,7 @@ def how_made(trials: pd.DataFrame) -> tuple[str, dict[str, str]]:
         "epochs": "; ".join(
             f"{epochs}: {', '.join(dict.fromkeys(of_one['recipe']))}" for epochs, of_one in trials.groupby("epochs", sort=False)
         ),
-        "the baseline starts from": _distinct(trials.loc[rootless, "initial"]) or "not in these tables",
+        "initial weights of the baseline": _distinct(trials.loc[rootless, "initial"]) or "not in these tables",
         "hyper-parameters": "; or ".join(dict.fromkeys(_named(each) for each in trials["hyper"])),
         "numerics": "; or ".join(dict.fromkeys(_named(each) for each in trials["numerics"])),
         "codec identities": _named(identities),
@@ -46,7 +46,7 @@ def how_made(trials: pd.DataFrame) -> tuple[str, dict[str, str]]:
 
 
 def own_weights(study: Study) -> list[str]:
-    """Of which networks the baseline was not trained here but brought along, and of which others it was not."""
+    """A line per architecture and data set whose baseline is a user's own weights, with the cells that do not start from it."""
     trials = study.results.trials
     lines = []
     for (architecture, dataset), brought in trials[_brought(trials)].groupby(["architecture", "dataset"], sort=False):
@@ -58,13 +58,13 @@ def own_weights(study: Study) -> list[str]:
         used = brought.loc[sorted({*from_own.values(), *brought.index.intersection(study.trials.index)}), "initial"]
         if used.empty:
             continue
-        line = f"{architecture} on {dataset}: the baseline is your own weights {_distinct(used)}; seeds are retraining seeds"
-        lines.append(f"{line} (not so for {', '.join(others)}, which start from another baseline)" if others else line)
+        line = f"{architecture} on {dataset}: the baseline is your own weights {_distinct(used)}; seeds vary only the retraining"
+        lines.append(f"{line}. These start from another baseline: {', '.join(others)}" if others else line)
     return lines
 
 
 def commands(trials: pd.DataFrame, study: str) -> list[str]:
-    """The commands that lead to these trials, one for each data set of a task; where data lie is for the reader to add."""
+    """The commands that reproduce these trials, one per task and data set; the reader adds the paths of the data."""
     lines = []
     for (task, dataset), of_one in trials.groupby(["task", "dataset"], sort=False):
         cells = list(dict.fromkeys(of_one.loc[of_one["control"] != "", "cell"])) or list(dict.fromkeys(of_one["cell"]))
@@ -75,7 +75,7 @@ def commands(trials: pd.DataFrame, study: str) -> list[str]:
 
 
 def without_credentials(uri: str) -> str:
-    """A tracking URI without user, password and query."""
+    """A tracking URI without user name, password and query."""
     parts = urlsplit(uri)
     if not (parts.query or "@" in parts.netloc):
         return uri

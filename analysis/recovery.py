@@ -1,4 +1,4 @@
-"""Every estimand of a study, by cell, condition and metric, as tidy tables. To add a column, add it to `_row`."""
+"""A study's estimands as tidy tables, by cell, condition and metric. To add a column, add it to `_row` and `COLUMNS`."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -25,10 +25,10 @@ from analysis.estimands import (
     total,
 )
 from analysis.paper import IN_PERCENT
-from analysis.results import Results, newest_setups
+from analysis.results import Results, newest_setups, on_newest_ladders
 
 Scores = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
-"""Values (S,) and replicates (S, R) of one network's seeds under one condition."""
+"""Values (S,) and replicates (S, R) of one cell's seeds under one condition."""
 CLEAN = ("", 0)
 NETWORKS = {"B": "baseline", "C": "continued", "R": "retrained"}
 CONTRASTS = ("total", "longer_training", "compression", "clean_cost")
@@ -43,29 +43,30 @@ COLUMNS = (
     *(f"{name}_{ref}{of}" for ref in REFERENCES for name in RATIOS for of in ("", "_low", "_high", "_too_small")),
     "p_holm",
 )
-"""Of the table that `recovery` returns."""
+"""Columns of the table that `recovery` returns."""
 BESIDE = (
     *("table", "metric", "our_metric", "level", "architecture", "streams", "dataset", "paper_baseline", "paper_retrained"),
     *("baseline", "continued", "retrained", "retrained_at_this_level"),
 )
-"""Of the table that `beside_paper` returns."""
+"""Columns of the table that `beside_paper` returns."""
 FLAGS = ("primary", "seen", "matched", "recalibrated", *(f"{name}_{ref}_too_small" for ref in REFERENCES for name in RATIOS))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Retrained:
-    """A retrained cell with its baseline and control, seed by seed."""
+    """A retrained cell with its baseline and control; one trial key per seed in each of the three."""
 
     cell: str
     codec: str
     ladder: tuple[int, ...]
+    """The levels tested with its codec, mildest first."""
     training_levels: tuple[int | None, ...]
     labels: Mapping[str, Any]
-    """What every row says of the cell: architecture, task, recipe, data set."""
+    """Columns that describe the cell in every row: architecture, task, codec, recipe, streams, data set."""
     primary: str
     recalibrated: bool
     epochs: int
-    """Of training beyond its baseline; 0 for what is only recalibrated."""
+    """Training epochs beyond the baseline; 0 where it is only recalibrated."""
     seeds: tuple[int, ...]
     retrained: tuple[str, ...]
     baseline: tuple[str, ...]
@@ -73,45 +74,51 @@ class Retrained:
 
     @property
     def matched_level(self) -> int | None:
-        """The one level that it was trained at, if there is one."""
+        """The training level, where there is exactly one."""
         return self.training_levels[0] if len(self.training_levels) == 1 else None
 
 
 class Study:
-    """Results arranged for contrasts: which trials are whose baseline and control, and their scores."""
+    """Results arranged for contrasts: each retrained cell with its baseline, its control and their scores.
+
+    Only trials on the newest ladder of their architecture and data set take part, and of these only the newest setup of each cell.
+    """
 
     def __init__(self, results: Results) -> None:
         self.results = results
-        self.trials = newest_setups(results.trials)
-        indexed = results.scores.set_index(["codec", "level", "metric", "trial"]).sort_index()
+        self._tested = on_newest_ladders(results.trials)
+        self.trials = newest_setups(self._tested)
+        self.table = _on_ladder(results.scores, self._tested["ladder"])
+        """The scores of trials on the newest ladder under clean and each of its levels, mildest first."""
+        indexed = self.table.set_index(["codec", "level", "metric", "trial"]).sort_index()
         self._values: Mapping[Any, float] = indexed["value"].to_dict()
         self._replicates: Mapping[Any, npt.NDArray[np.float64]] = indexed["replicates"].to_dict()
         self._rates: Mapping[Any, float] = indexed["bits_per_pixel"].to_dict()
         self.modes: Mapping[str, Mode] = dict(zip(results.scores["metric"], results.scores["mode"], strict=True))
 
     def scores(self, trials: Sequence[str], condition: tuple[str, int], metric: str) -> Scores | None:
-        """Of trials under a condition (codec, level); None where any lacks it."""
+        """Scores of some trials under a condition (codec, level); None where any of them lacks it."""
         keys = [(*condition, metric, trial) for trial in trials]
         if not all(key in self._values for key in keys):
             return None
         return np.array([self._values[key] for key in keys]), np.stack([self._replicates[key] for key in keys])
 
     def bits_per_pixel(self, trial: str, condition: tuple[str, int], metric: str) -> float:
-        """The rate of a condition; NaN for clean."""
+        """Size after coding, in bits per pixel; NaN for clean."""
         return float(self._rates.get((*condition, metric, trial), math.nan))
 
     def metrics(self, trial: str) -> list[str]:
-        """The metrics that a trial was scored by, in their order."""
-        return list(dict.fromkeys(self.results.scores.loc[self.results.scores["trial"] == trial, "metric"]))
+        """Metrics of a trial, in the order of its scores."""
+        return list(dict.fromkeys(self.table.loc[self.table["trial"] == trial, "metric"]))
 
     def conditions(self, cell: Retrained) -> list[tuple[str, int]]:
-        """Clean, then the ladder."""
+        """Clean, then the levels of the ladder."""
         return [CLEAN, *((cell.codec, level) for level in cell.ladder)]
 
     @cached_property
     def retrained(self) -> list[Retrained]:
-        """Every cell that has a control, with the seeds for which baseline and control are finished too."""
-        known = set(self.results.trials.index)
+        """Every cell with a control, restricted to the seeds whose baseline and control are finished too."""
+        known = set(self._tested.index)
         found = []
         candidates = self.trials[self.trials["control"] != ""]
         for (name, _), group in candidates.groupby(["cell", "dataset"], sort=False):
@@ -144,14 +151,24 @@ class Study:
         return found
 
 
+def _on_ladder(scores: pd.DataFrame, ladders: "pd.Series[Any]") -> pd.DataFrame:
+    """The scores of these trials under clean and the levels of their ladders, in this order within each trial."""
+    places = {
+        (trial, *condition): place
+        for trial, ladder in ladders.items()
+        for place, condition in enumerate([CLEAN, *((codec, level) for codec, levels in ladder.items() for level in levels)])
+    }
+    place = np.array([places.get(key, -1) for key in zip(scores["trial"], scores["codec"], scores["level"], strict=True)], int)
+    order = np.lexsort((place, pd.factorize(scores["trial"])[0]))
+    return scores.iloc[order[place[order] >= 0]]
+
+
 def recovery(study: Study) -> pd.DataFrame:
-    """One row a retrained cell, condition and metric: B, C and R, points, both ratios at both references, clean cost.
+    """One row per retrained cell, condition and metric: B, C and R, points, both ratios at both references, clean cost.
 
-    Without any cell whose baseline and control are finished the table has no row, and all its columns.
-
-    Points and scores are in the metric's own unit, ratios are fractions; NaN where the gap is too small for a ratio, which the
-    columns `..._too_small` say. Intervals are 95 %, of the kind in `interval`. `p_holm` is given for the family: the primary
-    metric of each task over all cells and coded conditions.
+    Scores and points are in the metric's unit, ratios are fractions. A ratio is NaN where its gap is too small; the column
+    `..._too_small` flags this. Intervals are 95 %; the column `interval` names their kind. `p_holm` is given for the primary metric
+    only, adjusted over a task's cells and coded conditions. The table is empty where no cell has a finished baseline and control.
     """
     rows = []
     for cell in study.retrained:
@@ -236,10 +253,11 @@ def _row(study: Study, cell: Retrained, metric: str, condition: tuple[str, int])
 
 
 def matrix(study: Study) -> pd.DataFrame:
-    """The train x test matrix, long: every finished cell's score under every condition, by metric, with its spread over seeds.
+    """The train x test matrix in long form: mean score and standard deviation over seeds, per cell, condition and metric.
 
-    `role` is baseline, continued or retrained, `trained_on` the codec of training (empty for clean) and `trained_at` its one level
-    (0 where there were several, or none); `codec` and `level` are the test's, and `matched` where they are the training's.
+    `role` is baseline, continued or retrained. `trained_on` is the training codec (empty for clean) and `trained_at` the training
+    level (0 where there is none or several). `codec` and `level` are those of the test; `matched` marks where they equal the
+    training codec and level.
     """
     trials = study.trials
     alone = [levels[0] if len(levels) == 1 else None for levels in trials["training_levels"]]
@@ -248,7 +266,7 @@ def matrix(study: Study) -> pd.DataFrame:
         trained_at=[level or 0 for level in alone],
         of_trial=trials["metric"],
     )
-    merged = study.results.scores.merge(described, left_on="trial", right_index=True)
+    merged = study.table.merge(described, left_on="trial", right_index=True)
     merged["primary"] = merged["metric"] == merged["of_trial"]
     merged["condition"] = [
         f"{codec}-{level}" if codec else "clean" for codec, level in zip(merged["codec"], merged["level"], strict=True)
@@ -266,7 +284,7 @@ def matrix(study: Study) -> pd.DataFrame:
 
 
 def ordered(matrix: pd.DataFrame) -> pd.DataFrame:
-    """Rows by network: baseline, continued, those of one level (mildest first), of several levels, recalibrated ones."""
+    """Rows sorted by network: baseline, continued, trained at one level (mildest first), at several levels, recalibrated."""
     places = {level: place for place, level in enumerate(dict.fromkeys(matrix["level"]))}
     roles = matrix["role"].map({"baseline": 0, "continued": 1, "retrained": 3}).astype(int)
     single = (matrix["trained_at"] != 0).astype(int)
@@ -277,7 +295,7 @@ def ordered(matrix: pd.DataFrame) -> pd.DataFrame:
 
 
 def select(table: pd.DataFrame, **wanted: object) -> pd.DataFrame:
-    """The rows of a table whose columns hold these values."""
+    """The rows of a table in which the named columns have these values."""
     kept = np.ones(len(table), bool)
     for column, value in wanted.items():
         kept &= (table[column] == value).to_numpy(bool)
@@ -285,11 +303,11 @@ def select(table: pd.DataFrame, **wanted: object) -> pd.DataFrame:
 
 
 def beside_paper(study: Study, paper: pd.DataFrame) -> pd.DataFrame:
-    """The paper's tables beside ours: baseline and matched retraining by level, and the control that the paper lacks.
+    """The paper's tables beside this study's: baseline and matched retraining per level, and the control that the paper lacks.
 
-    One row a metric and level of each architecture whose task and codec the paper measured, of each way to fuse streams and of each
-    metric of ours that answers the paper's; the reference is the mildest level, whose row in table B is "not retrained" (there both
-    of its tables hold one figure). The paper's percentages become fractions.
+    One row per metric and level that both the paper and the study's ladder have, for each architecture, way of fusing streams and
+    metric of ours that corresponds to the paper's. At the paper's mildest level nothing was retrained: table B is NaN there. The
+    paper's percentages become fractions.
     """
     scores = recovery(study)
     rows = []
@@ -330,10 +348,10 @@ COUNTERPARTS: Mapping[str, Sequence[tuple[str, str]]] = {
     "top1_motion": (("two_stream_motion", "top1"),),
     "top1_fusion": (("two_stream", "top1"),),
 }
-"""Where a metric of the paper has not the name of ours: (architecture, or any, and our metric).
+"""Our metrics for those of the paper that have another name here: (architecture, or "" for any, our metric).
 
-Its mAP of 0.703 on VOC2007 is in all likelihood the 11-point average precision at IoU 0.5; COCO's stands beside it. Beside its pose
-stands also what a joint-confidence threshold that is tuned for each level gives, as it suggests itself (section IV-D).
+The paper's mAP of 0.703 on VOC2007 is most likely the 11-point average precision at IoU 0.5; COCO's mAP is shown beside it. For
+pose, the score with a joint-confidence threshold tuned per level is shown too, as the paper itself suggests (section IV-D).
 """
 
 

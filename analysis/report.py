@@ -1,6 +1,6 @@
-"""The report of a study: tables on the terminal, the same as CSV and JSON files, figures, one HTML page and a parquet export.
+"""The report of a study: tables on the terminal and as CSV and JSON files, figures, an HTML page and a parquet export.
 
-To add a table, add it to `report`; what the page shows is made in `analysis.page`.
+To add a table, add it to `report`. The content of the page is made in `analysis.page`.
 """
 
 import json
@@ -25,11 +25,11 @@ from analysis.words import NO_RECOVERY, SCALE_NOTE, SIGNIFICANT, beside, better
 
 SCHEMA = 1
 TABLE_WIDTH = 180
-"""Characters that a table needs; a narrower terminal wraps its lines, which loses less than squeezed columns."""
+"""Table width in characters. A narrower terminal wraps lines, which stays more legible than squeezed columns."""
 
 
 def report(tracking_uri: str, *, study: str | None, folder: Path, as_json: bool) -> int:
-    """Write and show the tables of one study, or of all that MLflow holds. Raises ValueError where there is none."""
+    """Write and show the report of one study, or of every study in MLflow. Raises ValueError where there is none."""
     names = [study] if study else studies(tracking_uri)
     if not names:
         raise ValueError(f"MLflow at {tracking_uri} holds no finished trial: run a study first")
@@ -50,15 +50,15 @@ def report(tracking_uri: str, *, study: str | None, folder: Path, as_json: bool)
             show(console, name, **tables)
             for line in own_weights(arranged):
                 console.print(line, highlight=False, markup=False, soft_wrap=True)
-            console.print(f"The whole tables: {target}", highlight=False, soft_wrap=True)
-            console.print(f"The page: {target / 'report.html'}", highlight=False, soft_wrap=True)
+            console.print(f"Complete tables: {target}", highlight=False, soft_wrap=True)
+            console.print(f"Page: {target / 'report.html'}", highlight=False, soft_wrap=True)
     if as_json:
         sys.stdout.write(json.dumps({"schema": SCHEMA, "studies": found}, indent=1) + "\n")
     return 0
 
 
 def _write(target: Path, study: Study, tables: dict[str, pd.DataFrame], tracking_uri: str) -> None:
-    """The files of one study: tables, parquet export, figures, page."""
+    """Write the files of one study: tables, parquet export, figures, page."""
     export(study.results, target)
     for label, table in tables.items():
         table.to_csv(target / f"{label}.csv", index=False)
@@ -72,7 +72,7 @@ def _write(target: Path, study: Study, tables: dict[str, pd.DataFrame], tracking
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as plain values; what is not a number is null, which JSON can say."""
+    """Rows as plain values for JSON; NaN and infinite values become None."""
     return [
         {str(name): None if isinstance(value, float) and not math.isfinite(value) else value for name, value in row.items()}
         for row in json.loads(table.to_json(orient="records", double_precision=15))
@@ -80,37 +80,37 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def show(console: Console, study: str, *, recovery: pd.DataFrame, matrix: pd.DataFrame, beside_paper: pd.DataFrame) -> None:
-    """Print a study: for each architecture matched levels, mixed recipes and the matrix; then the paper's tables beside ours."""
+    """Print a study: matched levels, mixed recipes and the matrix per architecture, then the paper's tables beside ours."""
     primary = recovery[recovery["primary"]]
     for (architecture, dataset, codec), rows in primary.groupby(["architecture", "dataset", "codec"], sort=False):
         seeds = int(rows["seeds"].max())
         console.rule(f"{study}: {architecture} on {dataset}, {rows['metric'].iloc[0]} ({better(rows)}), seeds: {seeds}")
         matched = rows[rows["matched"]]
         if not matched.empty:
-            console.print(_estimands(matched, f"{codec}: each level after seeing that level (matched)"))
+            console.print(_estimands(matched, f"{codec}: each level after training at that level (matched)"))
         mixed = rows[~rows["cell"].isin(set(matched["cell"]))]
         for cell, of_cell in mixed.groupby("cell", sort=False):
             console.print(_estimands(of_cell, str(cell)))
         of_architecture = matrix[(matrix["architecture"] == architecture) & (matrix["dataset"] == dataset) & matrix["primary"]]
         console.print(_matrix(of_architecture))
-        one_seed = " (one seed: what others would give is not known, use --seeds 3)" if seeds == 1 else ""
+        one_seed = " (one seed, which says nothing about other seeds: use --seeds 3)" if seeds == 1 else ""
         console.print(
             f"R - B = (C - B) + (R - C): total = longer training + compression in training. Intervals: 95 % of R - C, "
             f"{rows['interval'].iloc[0]!r}{one_seed}; * Holm-adjusted p < {SIGNIFICANT} over the task's coded conditions. "
             "attributable = (R - C) / (C_clean - C), gap closed = (R - B) / (B_clean - B), share = (R - B) / R, clean cost = "
-            f"R - C on clean; 'small': a gap not distinguishable from zero. {SCALE_NOTE}",
+            f"R - C on clean; 'small': the gap cannot be distinguished from zero. {SCALE_NOTE}",
             highlight=False,
         )
     shown = set(zip(primary["architecture"], primary["dataset"], strict=True))
     for (architecture, dataset), rows in matrix[matrix["primary"]].groupby(["architecture", "dataset"], sort=False):
         if (architecture, dataset) not in shown:
-            console.rule(f"{study}: {architecture} on {dataset}, {rows['metric'].iloc[0]} ({better(rows)}), scores alone")
+            console.rule(f"{study}: {architecture} on {dataset}, {rows['metric'].iloc[0]} ({better(rows)}), scores only")
             console.print(_matrix(rows))
             console.print(NO_RECOVERY, highlight=False)
     for table, of_table in beside_paper.groupby("table", sort=False):
         for (architecture, dataset), rows in of_table.groupby(["architecture", "dataset"], sort=False):
             headings, lines = beside(rows)
-            printed = _table(f"Table {table} of the paper beside {architecture} on {dataset}: other data, another scale", headings)
+            printed = _table(f"Table {table} of the paper beside {architecture} on {dataset} (other data, another scale)", headings)
             for line in lines:
                 printed.add_row(*line)
             console.print(printed)
@@ -153,14 +153,14 @@ def _spread(row: pd.Series, name: str) -> str:
 
 
 def _percent(row: pd.Series, name: str) -> str:
-    """A ratio; its interval is in the files."""
+    """A ratio in percent; its interval is in the files only."""
     if row["level"] == 0:
         return ""
     return "small" if row[f"{name}_too_small"] else f"{row[name]:.0%}"
 
 
 def _matrix(rows: pd.DataFrame) -> Table:
-    """Trained by row, tested by column."""
+    """The train x test matrix: networks in rows, conditions in columns."""
     conditions = list(dict.fromkeys(rows["condition"]))
     table = _table("trained (row) x tested (column)", ["cell", *conditions])
     for cell, of_cell in rows.groupby("cell", sort=False):

@@ -1,6 +1,6 @@
-"""The results of a study as two tables, and the same as two parquet files, with which analysis works without MLflow.
+"""A study's results as two tables, and their parquet export, which analysis can read without MLflow.
 
-`analysis.tracking` reads them from MLflow. A new column whose values are lists or dicts is named in `NESTED` too.
+`analysis.tracking` reads the tables from MLflow. A new column of lists or dicts must be added to `NESTED`.
 """
 
 import json
@@ -14,32 +14,42 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 FORMAT = b"1"
-"""Of the files that `export` writes."""
+"""Format of the files that `export` writes."""
 NESTED = ("ladder", "training_levels", "parents", "hyper", "numerics", "codec_identity", "versions")
-"""Columns of `trials` whose values are lists and dicts: JSON in the export."""
+"""Columns of `trials` that hold lists and dicts; the export stores them as JSON."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
-    """The finished final trials of one study."""
+    """The finished trials of one study's final stage."""
 
     study: str
     trials: pd.DataFrame
-    """One row a trial, indexed by its key: `cell`, `architecture`, `task`, `codec` (empty for clean), `recipe`, `dataset`, `seed`,
-    `epochs`, `initial` (what its weights started from, where it has no parents), `metric` (the primary one), `ladder` (codec to
-    levels), `training_levels` (None is clean), `role` (baseline, continued or retrained), `streams` (of a fusion, those
-    that followed the recipe), `recalibrated` (whether nothing but
-    batch-norm statistics changed), `parents`, `baseline`, `control` (keys), `hyper`, `numerics`, `data_fingerprint`,
-    `codec_identity` (by condition), `versions` (of libraries), `git_commit`, `setup` (all that trials of one cell must share to be
-    seeds of one contrast, their parents' included), `scored` and `ended` (when clean was scored and when the run was last ended,
-    in milliseconds since 1970)."""
+    """One row per trial, indexed by its key.
+
+    - `cell`, `architecture`, `task`, `codec` (empty for clean), `recipe`, `dataset`, `seed`, `epochs`
+    - `initial`: initial weights of a trial without parents
+    - `metric`: the primary metric
+    - `ladder`: the levels tested per codec, mildest first
+    - `training_levels`: None stands for clean
+    - `role`: baseline, continued or retrained
+    - `streams`: the streams of a fusion that followed the recipe
+    - `recalibrated`: whether only batch-norm statistics changed
+    - `parents`, `baseline`, `control`: keys of other trials
+    - `hyper`, `numerics`, `data_fingerprint`, `codec_identity` (per condition), `versions` (per library), `git_commit`
+    - `setup`: everything that seeds of one contrast must share, including the setups of their parents
+    - `scored`, `ended`: when clean was scored and when the run last ended, in milliseconds since 1970
+    """
     scores: pd.DataFrame
-    """One row a trial, condition and metric: `trial`, `codec` (empty for clean), `level` (0 for clean), `metric`, `mode`, `value`,
-    `bits_per_pixel`, `bytes_per_item`, `replicates` (an array of the same resamples in every trial on the same data)."""
+    """One row per trial, condition and metric, all on the test split.
+
+    `trial`, `codec` (empty for clean), `level` (0 for clean), `metric`, `mode`, `value`, `bits_per_pixel`, `stream_bits_per_pixel`,
+    `bytes_per_item`, `replicates` (values on bootstrap resamples; trials on the same data share the resamples).
+    """
 
 
 def export(results: Results, folder: Path) -> None:
-    """Write `trials.parquet` and `scores.parquet` into a folder, for `load_export`."""
+    """Write `trials.parquet` and `scores.parquet` to a folder; `load_export` reads them."""
     trials = results.trials.reset_index()
     for name in NESTED:
         trials[name] = trials[name].map(json.dumps)
@@ -51,14 +61,14 @@ def export(results: Results, folder: Path) -> None:
 
 
 def load_export(folder: Path) -> Results:
-    """Read what `export` wrote, equal to what it was given.
+    """Read the results that `export` wrote to a folder.
 
-    Raises ValueError where the folder holds no export, or one of another format, or the files of two studies.
+    Raises ValueError where the folder holds no export, an export of another format, or files of two studies.
     """
     (study, trials), (other, scores) = (_exported(folder / f"{name}.parquet") for name in ("trials", "scores"))
     if study != other:
         raise ValueError(
-            f"{folder}: trials.parquet is of study {study!r}, scores.parquet of {other!r}; write both anew: study report"
+            f"{folder}: trials.parquet is of study {study!r}, scores.parquet of {other!r}: write both again with `study report`"
         )
     for name in NESTED:
         trials[name] = trials[name].map(json.loads)
@@ -67,22 +77,23 @@ def load_export(folder: Path) -> Results:
 
 
 def _exported(path: Path) -> tuple[str, pd.DataFrame]:
-    """The study that a file is of, and its table."""
+    """The name of the study that a file belongs to, and the file's table."""
     if not path.is_file():
-        raise ValueError(f"{path}: no such file; `study report` writes it")
+        raise ValueError(f"{path}: no such file: write it with `study report`")
     try:
         table = pq.read_table(path)
     except pa.ArrowInvalid as error:
-        raise ValueError(f"{path}: no parquet file ({' '.join(str(error).split())}); write it anew: study report") from error
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path}: not a parquet file ({reason}): write it again with `study report`") from error
     metadata = table.schema.metadata or {}
     if metadata.get(b"format") != FORMAT:
         had, known = metadata.get(b"format", b"none").decode(), FORMAT.decode()
-        raise ValueError(f"{path}: its format is {had}, this version reads {known}; write it anew: study report")
+        raise ValueError(f"{path}: format {had}, but this version reads format {known}: write it again with `study report`")
     return metadata[b"study"].decode(), table.to_pandas()
 
 
 def with_setups(trials: pd.DataFrame) -> pd.DataFrame:
-    """Add `setup`. A codec's identity counts where it was trained on; a parent counts as what it was trained from and how."""
+    """Add the column `setup`: data, training and codec identities of the training levels, followed by the parents' setups."""
     rows = trials.to_dict("index")
 
     def setup(key: str) -> list[Any]:
@@ -95,6 +106,22 @@ def with_setups(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def newest_setups(trials: pd.DataFrame) -> pd.DataFrame:
-    """Of each cell on each data set the trials of the setup that ended last: the seeds of one contrast must share it."""
+    """The trials of the setup that ended last, per cell and data set: seeds of one contrast must share their setup."""
     newest = trials.sort_values("ended").groupby(["cell", "dataset"])["setup"].transform("last")
     return pd.DataFrame(trials[trials["setup"] == newest.reindex(trials.index)])
+
+
+def on_newest_ladders(trials: pd.DataFrame) -> pd.DataFrame:
+    """The trials tested on the ladder of the trial that ended last, per architecture, data set and codec.
+
+    Trials on another ladder were run before the study's ladder changed.
+    """
+    newest: dict[tuple[str, str, str], list[int]] = {}
+    for _, row in trials.sort_values("ended", kind="stable").iterrows():
+        newest.update({(row["architecture"], row["dataset"], codec): levels for codec, levels in row["ladder"].items()})
+    columns = (trials[name] for name in ("architecture", "dataset", "ladder"))
+    kept = [
+        all(newest[architecture, dataset, codec] == levels for codec, levels in ladder.items())
+        for architecture, dataset, ladder in zip(*columns, strict=True)
+    ]
+    return trials[kept]

@@ -1,4 +1,4 @@
-"""What MLflow holds of studies: the one module of the analysis that asks it. To read a new parameter or tag, add it to `_trial`."""
+"""Reads studies from MLflow; the only module of `analysis` that imports it. To read a new parameter or tag, add it to `_trial`."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before the import: nothing leaves this machine unasked
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before the import: MLflow must not send usage reports
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
@@ -20,7 +20,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 with warnings.catch_warnings():
-    warnings.filterwarnings("ignore", "IProgress not found")  # in a notebook, of the progress bar that is switched off above
+    warnings.filterwarnings("ignore", "IProgress not found")  # notebooks only: the progress bar is off, see above
     from mlflow.entities import Run
     from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
@@ -28,11 +28,11 @@ with warnings.catch_warnings():
 from analysis.results import Results, with_setups
 
 FORMAT = b"1"
-"""Of the artifact `scores.parquet`."""
+"""Format of the artifact `scores.parquet`."""
 
 
 def studies(tracking_uri: str) -> list[str]:
-    """The studies that a tracking store holds."""
+    """Names of the studies in a tracking store that have a finished trial."""
     with _asking(tracking_uri) as client:
         return _studies(client)
 
@@ -42,7 +42,7 @@ def _studies(client: MlflowClient) -> list[str]:
 
 
 def load(tracking_uri: str, study: str) -> Results:
-    """Read a study. Raises ValueError where the store does not hold it, or holds no finished trial of it."""
+    """Read a study. Raises ValueError where the store holds no finished trial of it."""
     with _asking(tracking_uri) as client:
         runs = _finished(client, tracking_uri, study)
         scores = pd.concat([_scores(client, run) for run in runs], ignore_index=True)
@@ -51,7 +51,7 @@ def load(tracking_uri: str, study: str) -> Results:
 
 
 def panels(tracking_uri: str, study: str, trials: Collection[str]) -> dict[tuple[str, str], bytes]:
-    """The pictures of predictions of some trials, as PNG files by trial and codec; a trial may have none."""
+    """Prediction panels of some trials as PNG bytes by (trial, codec); a trial may have none."""
     found = {}
     with _asking(tracking_uri) as client, tempfile.TemporaryDirectory() as scratch:
         for run in _finished(client, tracking_uri, study):
@@ -65,18 +65,18 @@ def panels(tracking_uri: str, study: str, trials: Collection[str]) -> dict[tuple
 
 @contextmanager
 def _asking(tracking_uri: str) -> Iterator[MlflowClient]:
-    """A client of a store that exists (MLflow would make a missing sqlite file); its troubles become one-line ValueErrors."""
+    """A client of an existing store. MLflow would create a missing sqlite file; its errors become one-line ValueErrors."""
     database = Path(tracking_uri.removeprefix("sqlite:///"))
     if tracking_uri.startswith("sqlite:///") and not database.is_file():
-        raise ValueError(f"{database}: no such store; run a study first, or name its store by --storage or --tracking-uri")
+        raise ValueError(f"{database}: no such tracking store: run a study first, or pass --storage or --tracking-uri")
     try:
         yield MlflowClient(tracking_uri=tracking_uri)
     except MlflowException as error:
-        raise ValueError(f"MLflow at {tracking_uri} does not answer: {' '.join(str(error).split())[:300]}") from error
+        raise ValueError(f"MLflow at {tracking_uri} failed: {' '.join(str(error).split())[:300]}") from error
 
 
 def _runs(client: MlflowClient, experiment: str) -> list[Run]:
-    """All finished final trials, in the order they started."""
+    """All finished trials of the final stage, in the order in which they started."""
     runs: list[Run] = []
     token = None
     query = "tags.kind = 'trial' and tags.stage = 'final' and attributes.status = 'FINISHED'"
@@ -129,11 +129,11 @@ def _trial(client: MlflowClient, run: Run) -> dict[str, Any]:
             "ended": run.info.end_time,
         }
     except KeyError as error:
-        raise ValueError(f"run {run.info.run_id} lacks {error}: run the study again with this version to repair it") from error
+        raise ValueError(f"MLflow run {run.info.run_id} has no {error}: run the study again to repair it") from error
 
 
 def _time_of(client: MlflowClient, run: Run, metric: str) -> int:
-    """When a metric was taken, which a later launch does not change."""
+    """When a metric was logged, in milliseconds since 1970; later launches do not change it."""
     history = client.get_metric_history(run.info.run_id, metric)
     if not history:
         raise KeyError(metric)
@@ -141,20 +141,30 @@ def _time_of(client: MlflowClient, run: Run, metric: str) -> int:
 
 
 def _named(params: Mapping[str, str], prefix: str) -> dict[str, str]:
-    """The parameters under a prefix, without it, by name."""
+    """The parameters that start with a prefix, sorted and without the prefix."""
     return {name.removeprefix(prefix): params[name] for name in sorted(params) if name.startswith(prefix)}
 
 
 def _scores(client: MlflowClient, run: Run) -> pd.DataFrame:
+    """The scores of a run on the test split."""
     with tempfile.TemporaryDirectory() as scratch:
         try:
             path = client.download_artifacts(run.info.run_id, "scores.parquet", scratch)
         except MlflowException as error:
-            raise ValueError(f"run {run.info.run_id} has no scores.parquet ({error}): run the study again to repair it") from error
+            raise ValueError(
+                f"MLflow run {run.info.run_id} has no scores.parquet ({error}): run the study again to repair it"
+            ) from error
         table = pq.read_table(path)
-    if table.schema.metadata.get(b"format") != FORMAT:
-        raise ValueError(f"run {run.info.run_id}: scores.parquet is of another format; run the study again with this version")
+    metadata = table.schema.metadata or {}
+    if metadata.get(b"format") != FORMAT:
+        had, known = metadata.get(b"format", b"none").decode(), FORMAT.decode()
+        raise ValueError(
+            f"MLflow run {run.info.run_id}: scores.parquet has format {had}, but this version reads format {known}: "
+            "run the study again with this version"
+        )
     frame = table.to_pandas()
+    if "split" in frame:  # older artifacts hold test scores only and have no such column
+        frame = frame[frame["split"] == "test"].drop(columns="split").reset_index(drop=True)
     frame["codec"] = frame["codec"].fillna("").astype(str)
     frame["level"] = frame["level"].fillna(0).astype(int)
     frame["replicates"] = [np.asarray(values, float) for values in frame["replicates"]]

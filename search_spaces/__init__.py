@@ -1,4 +1,4 @@
-"""What studies vary, as plain Python data. To add a space, write a module with a `Space` and append it to `SPACES`."""
+"""Search spaces: what studies vary, as plain Python data. To add one, write a module with a `Space` and append it to `SPACES`."""
 
 from search_spaces.demo import DEMO
 from search_spaces.paper import PAPER

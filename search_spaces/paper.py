@@ -1,17 +1,18 @@
-"""`study run paper`: the paper's networks, budgets and ladders (sections III-A to III-E), and the controls that it lacks.
+"""`study run paper`: the paper's networks, budgets and ladders (sections III-A to III-E), plus the controls it lacks.
 
-Days on GPUs. The budgets are the paper's own figures; its "epochs" of SegNet are iterations by their size.
+Takes days on GPUs. The budgets are the paper's own figures; judging by their size, its "epochs" of SegNet are iterations.
 
-The motion stream sees the flow of DIS (`dis_fast`), not of TV-L1 as published: `"flow": "tvl1"` in its hyper-parameters takes that,
-computed once for all trials and stored. Of UCF101 it is 13,320 clips x 185 pairs x 6 (clean and five levels) x 1.2 s: 4,900
-core-hours, 51 days on the four loader processes of a trial. On disk it is 70 GB at the 4.7 kB a flow of two clips of UCF101, 210 GB
-at the 14 kB of a livelier one, and `study plan` foretells it; the store keeps 100 GB at most unless STUDY_STORE_GB says otherwise.
+The motion stream uses DIS optical flow (`dis_fast`) instead of the published TV-L1. The hyper-parameter `"flow": "tvl1"` selects TV-L1,
+computed once for all trials and stored. For UCF101 that is 13,320 clips x 185 pairs x 6 conditions (clean and five levels) x 1.2 s:
+4,900 core-hours, 51 days on the four loader processes of a trial. On disk it takes between 70 GB (4.7 kB per flow, measured on two clips of
+UCF101) and 210 GB (14 kB, on a clip with more motion). `study plan` predicts it; the store keeps at most 100 GB unless STUDY_STORE_GB is
+set.
 """
 
 from search_spaces.space import Budget, Space
 
 BATCH_NORM = ("segnet*", "depth_gan", "two_stream*")
-"""What has batch norms that are not frozen, whose statistics can be estimated anew: Faster R-CNN and OpenPose have not."""
+"""Architectures whose batch-norm statistics can be re-estimated; Faster R-CNN's are frozen, OpenPose has none."""
 
 PAPER = Space(
     name="paper",
@@ -23,6 +24,7 @@ PAPER = Space(
         "pose": "coco_people",
         "action": "ucf101",
     },
+    codecs=("jpeg", "h264"),
     cells=("*/clean/*", "*/constant-*", "*/uniform*", *(f"{name}/*/recalibrated-*" for name in BATCH_NORM)),
     budgets={
         **{
@@ -64,6 +66,7 @@ PAPER = Space(
         },
         "two_stream": Budget(initial="none"),
     },
+    validation={"jpeg": (15, 5), "h264": (30, 40)},
     seeds=3,
     threads=4,
     workers=4,

@@ -9,39 +9,45 @@ Hyper = Mapping[str, bool | int | float | str | tuple[float, ...]]
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """How long and with which hyper-parameters an architecture is trained, baseline and retraining alike."""
+    """Training length and hyper-parameters of an architecture, for baseline and retraining alike."""
 
     initial: str
-    """Weights that baselines start from: `none` (random), a name that the architecture knows (`imagenet`), or a file of weights."""
+    """Initial weights of baselines: `none` (random), a name that the architecture knows (`imagenet`), or a weights file."""
     epochs: int | None = None
     iterations: int | None = None
-    """Optimisation steps, in place of epochs: epochs = ceil(iterations / batches)."""
+    """Optimisation steps, instead of epochs: epochs = ceil(iterations / batches)."""
     hyper: Hyper = field(default_factory=dict)
-    """What differs from the architecture's defaults, which are the paper's."""
+    """Hyper-parameters that differ from the architecture's defaults."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """`bfloat16`: mixed precision."""
     channels_last: bool = False
     """Memory in NHWC order: faster on tensor cores."""
     compiled: bool = False
-    """torch.compile: faster after minutes at each start."""
+    """torch.compile: faster after minutes of compilation at each start."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Space:
-    """What a study varies, and on what."""
+    """What a study varies, and on which data."""
 
     name: str
     summary: str
     data: Mapping[str, str]
-    """The data set of each task."""
+    """Data set of each task."""
+    codecs: tuple[str, ...]
+    """Codecs by name, or `package.module:NAME`. Each applies to the tasks of its kind, stills or clips."""
     cells: tuple[str, ...]
-    """Patterns over architecture/codec/recipe, as in `segnet/jpeg/constant-*`."""
+    """Patterns over architecture/codec/recipe, e.g. `segnet/jpeg/constant-*`."""
     budgets: Mapping[str, Budget]
-    """By architecture: one without a budget is not in the space."""
+    """Budget of each architecture; architectures without one are not in the space."""
+    ladders: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Levels of a codec, mildest first, where they differ from the codec's own ladder. Constant recipes and test conditions use them."""
+    validation: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Levels of a codec at which every epoch is validated, in addition to clean: a short list, the same for all recipes."""
     seeds: int = 1
     threads: int = 1
-    """Processor threads of a trial: part of what makes figures repeat to the last bit."""
+    """CPU threads per trial; figures repeat bit for bit only at equal thread counts."""
     workers: int = 0
-    """Loader processes of a trial, beside its threads."""
+    """Loader processes per trial, in addition to its threads."""
     gpus: float = 0.0
-    """Share of a GPU that a trial takes, where there are any."""
+    """Share of a GPU per trial, where there are GPUs."""

@@ -14,8 +14,9 @@ from rich.live import Live
 from rich.markup import escape
 
 from search_spaces import SPACES
+from study.cells import find_space, find_target
 from study.overview import SCHEMA, disk, listing, listing_text, plan_rows, plan_text
-from study.plan import Plan, find_space, find_target, make_plan
+from study.plan import Plan, make_plan
 from trainables import Folder, launched_from
 
 if TYPE_CHECKING:
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
 
 WATCH_SECONDS = 3.0
 TABLE_WIDTH = 110
-"""Characters that the plan needs; a narrower terminal wraps its lines, which loses less than squeezed columns."""
+"""Width of the plan in characters; narrower terminals wrap its lines, which loses less than squeezed columns."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a verb; 0 complete, 1 incomplete, 2 usage, 130 interrupted."""
+    """Run a verb. Returns 0 complete, 1 incomplete, 2 usage error, 130 interrupted."""
     options = _parser().parse_args(arguments)
     launched_from(str(Path.cwd()))
     try:
@@ -52,16 +53,16 @@ def _parser() -> argparse.ArgumentParser:
         return made
 
     def over_cells(made: argparse.ArgumentParser) -> argparse.ArgumentParser:
-        made.add_argument("space", metavar="SPACE", help=f"search space: {', '.join(SPACES)}, or one's own as package.module:NAME")
-        made.add_argument("patterns", metavar="PATTERN", nargs="*", help="cells, as in 'segnet/jpeg/*'; default all")
+        made.add_argument("space", metavar="SPACE", help=f"search space: {', '.join(SPACES)}, or your own as package.module:NAME")
+        made.add_argument("patterns", metavar="PATTERN", nargs="*", help="cells to select, e.g. 'segnet/jpeg/*' (default: all)")
         with_data(made)
-        made.add_argument("--seeds", type=_count, metavar="N", help="repeat every cell over seeds 0..N-1")
+        made.add_argument("--seeds", type=_count, metavar="N", help="run every cell with seeds 0..N-1")
         made.add_argument(
             "--baseline",
             action="append",
             default=[],
             metavar="WEIGHTS",
-            help="trained weights of one's own in place of the baseline; ARCHITECTURE=WEIGHTS where cells are of several",
+            help="your own trained weights in place of the baseline; ARCHITECTURE=WEIGHTS where the plan has several architectures",
         )
         return made
 
@@ -71,42 +72,42 @@ def _parser() -> argparse.ArgumentParser:
             action="append",
             default=[],
             metavar="NAME=PATH|TASK=NAME",
-            help="where a data set lies, or which one a task takes",
+            help="path of a data set, or the data set of a task",
         )
         return made
 
     def stored(made: argparse.ArgumentParser) -> argparse.ArgumentParser:
-        made.add_argument("--storage", default="runs", metavar="URI", help="trials' folders: a path or s3://... (default: runs)")
-        made.add_argument("--tracking-uri", metavar="URI", help="MLflow (default: sqlite in the storage)")
+        made.add_argument("--storage", default="runs", metavar="URI", help="where trials are stored: a path or s3://... (default: runs)")
+        made.add_argument("--tracking-uri", metavar="URI", help="MLflow tracking store (default: SQLite in the storage)")
         return made
 
     def on_ray(made: argparse.ArgumentParser) -> argparse.ArgumentParser:
-        made.add_argument("--address", metavar="ADDRESS", help="a running Ray cluster, or auto; default: this machine alone")
-        made.add_argument("--cpus", type=_count, metavar="N", help="processors offered to Ray (default: all)")
+        made.add_argument("--address", metavar="ADDRESS", help="address of a running Ray cluster, or auto (default: this machine alone)")
+        made.add_argument("--cpus", type=_count, metavar="N", help="CPUs offered to Ray (default: all)")
         made.add_argument("--gpus", type=_natural, metavar="N", help="GPUs offered to Ray (default: all)")
         return made
 
-    verb("list", _list, "tasks, architectures, codecs with ladders, recipes, data sets, search spaces")
-    plan = stored(over_cells(verb("plan", _plan, "the dry run: trials, disk, what is done, running, failed and why, missing")))
-    plan.add_argument("--watch", action="store_true", help="show it anew every few seconds, until all is done")
+    verb("list", _list, "list tasks, architectures, codecs with ladders, recipes, data sets and search spaces")
+    plan = stored(over_cells(verb("plan", _plan, "dry run: trials, disk use, and what is done, running, failed (and why) or missing")))
+    plan.add_argument("--watch", action="store_true", help="refresh every few seconds until everything is done")
     on_ray(stored(over_cells(verb("run", _run, "train what is missing, score it under every condition, report to MLflow"))))
     evaluate = on_ray(
-        stored(with_data(verb("evaluate", _evaluate, "score one's own weights on the ladder of an architecture's codec")))
+        stored(with_data(verb("evaluate", _evaluate, "score your own weights at every level of a codec")))
     )
-    evaluate.add_argument("target", metavar="ARCHITECTURE[/CODEC]", help="whose weights; the codec if not the architecture's own")
-    evaluate.add_argument("weights", metavar="WEIGHTS", help="a file that torch.save wrote: the network's state_dict")
+    evaluate.add_argument("target", metavar="ARCHITECTURE[/CODEC]", help="architecture of the weights, and the codec if not the space's first")
+    evaluate.add_argument("weights", metavar="WEIGHTS", help="weights file written by torch.save: the network's state_dict")
     evaluate.add_argument(
-        "--space", default="paper", metavar="SPACE", help="whose hyper-parameters and data set apply (default: paper)"
+        "--space", default="paper", metavar="SPACE", help="search space that gives hyper-parameters and data set (default: paper)"
     )
-    check = on_ray(stored(with_data(verb("check", _check, "are data, codecs, GPUs, Ray, storage and MLflow as they must be?"))))
+    check = on_ray(stored(with_data(verb("check", _check, "check that data, codecs, GPUs, Ray, storage and MLflow are ready"))))
     check.add_argument(
         "target",
         metavar="SPACE",
         nargs="?",
-        help="a search space, to check its data sets and the disk it takes too; or package.module:ARCHITECTURE, to try one's own",
+        help="search space, to check its data sets and disk use too; or package.module:ARCHITECTURE, to try your own",
     )
-    report = stored(verb("report", _report, "tables from what MLflow holds, on the terminal and as files"))
-    report.add_argument("space", metavar="SPACE", nargs="?", help="one study; default: every study that MLflow holds")
+    report = stored(verb("report", _report, "tables, figures and a page from the results in MLflow, on the terminal and as files"))
+    report.add_argument("space", metavar="SPACE", nargs="?", help="study to report (default: every study in MLflow)")
     return parser
 
 
@@ -116,7 +117,7 @@ def _count(text: str) -> int:
 
 def _natural(text: str, least: int = 0) -> int:
     if not text.isdecimal() or int(text) < least:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least {least}")
+        raise argparse.ArgumentTypeError(f"expected an integer >= {least}, got {text!r}")
     return int(text)
 
 
@@ -172,9 +173,9 @@ def _run(options: argparse.Namespace) -> int:
             }
         )
     if outcome.exit_code:
-        console.print("incomplete: the same command continues where this one ended", highlight=False)
+        console.print("incomplete: run the same command again to continue", highlight=False)
     else:
-        console.print(f"complete: {len(plan.entries)} trials; see them with: study report {plan.space.name}", highlight=False)
+        console.print(f"complete: {len(plan.entries)} trials; see the results with: study report {plan.space.name}", highlight=False)
     return outcome.exit_code
 
 
@@ -187,14 +188,14 @@ def _evaluate(options: argparse.Namespace) -> int:
     outcome = _launched(plan, options, Console(stderr=True))
     rows = scores(plan)
     if options.json:
-        _json({"schema": SCHEMA, "target": options.target, "weights": plan.entries[0].trial.initial, "scores": rows})
+        _json({"schema": SCHEMA, "target": options.target, "weights": plan.entries[0].initial, "scores": rows})
     else:
         Console(width=max(TABLE_WIDTH, Console().width)).print(scores_text(plan, rows))
     return outcome.exit_code
 
 
 def _launched(plan: Plan, options: argparse.Namespace, console: Console) -> "Outcome":
-    """Run a plan where the options say, and tell what did not come out."""
+    """Run a plan with the given options, and print what failed or is missing."""
     from study.cluster import Resources
     from study.run import run
     from study.tracking import default_uri
@@ -210,7 +211,7 @@ def _launched(plan: Plan, options: argparse.Namespace, console: Console) -> "Out
         console.print(outcome.lost, soft_wrap=True, markup=False, highlight=False)
     if outcome.untracked:
         console.print(
-            f"{outcome.untracked}; the figures are safe in {plan.storage.uri}, run the same command again to repair", soft_wrap=True
+            f"{outcome.untracked}; all results are in {plan.storage.uri}, run the same command again to report them", soft_wrap=True
         )
     return outcome
 

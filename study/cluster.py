@@ -1,4 +1,4 @@
-"""Ray on this machine alone, or on a running cluster. The one place that starts Ray and ends what it started."""
+"""Ray on this machine alone, or on a running cluster. The only module that starts Ray, and it ends what it started."""
 
 import logging
 import os
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # before the import: nothing leaves this machine unasked
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # before the import: no data leave this machine unasked
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import psutil
@@ -19,37 +19,37 @@ from search_spaces import Space
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What is offered to Ray."""
+    """Resources offered to Ray."""
 
     address: str | None = None
-    """Of a running cluster, or `auto`; None starts one on this machine."""
+    """Address of a running cluster, or `auto`; None starts Ray on this machine."""
     cpus: int | None = None
     gpus: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """A machine of the cluster."""
+    """A machine in the cluster."""
 
     id: str
     name: str
     resources: dict[str, float]
 
     def slots(self, space: Space) -> int:
-        """How many trials of a space it runs side by side; a trial runs within one node."""
+        """Number of a space's trials that it runs side by side; a trial runs within one node."""
         gpus = self.resources.get("GPU", 0.0)
         by_processors = int(self.resources.get("CPU", 0.0) // need(space, gpus=bool(gpus))["CPU"])
         return min(by_processors, int(gpus // space.gpus)) if gpus and space.gpus else by_processors
 
 
 def need(space: Space, *, gpus: bool) -> dict[str, float]:
-    """What a trial takes; its share of a GPU only where there are any."""
+    """Resources of one trial; its share of a GPU only where there are GPUs."""
     return {"CPU": float(space.threads + space.workers), "GPU": space.gpus if gpus else 0.0}
 
 
 @contextmanager
 def connected(resources: Resources) -> Iterator[tuple[Node, ...]]:
-    """Ray, with the nodes that are alive. Raises ConnectionError where there is no cluster at the address."""
+    """Connect to Ray and yield the nodes that are alive. Raises ConnectionError where no cluster answers at the address."""
     cpus = resources.cpus or len(psutil.Process().cpu_affinity())
     local: dict[str, Any] = {"num_cpus": cpus, "num_gpus": resources.gpus, "include_dashboard": False}
     _answers(resources.address or "")
@@ -72,7 +72,7 @@ def connected(resources: Resources) -> Iterator[tuple[Node, ...]]:
 
 
 def _answers(address: str) -> None:
-    """Try the port of an address first: Ray itself would try for many minutes."""
+    """Try the port of an address first: Ray itself would retry for minutes."""
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if not port.isdigit():
         return
@@ -80,4 +80,4 @@ def _answers(address: str) -> None:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=5):
             return
     except OSError as error:
-        raise ConnectionError(f"no Ray cluster answers at {address} ({error}); is it running?") from error
+        raise ConnectionError(f"no Ray cluster answers at {address} ({error}): start it, or correct --address") from error

@@ -1,4 +1,4 @@
-"""`study evaluate`: one's own weights under every condition of a ladder. A plan of one trial, which trains nothing."""
+"""`study evaluate`: a user's own weights under every condition of a ladder. A plan of one trial that trains nothing."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -8,28 +8,38 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from search_spaces import Space
-from study.plan import Plan, make_plan, space_cells
-from trainables import CODECS, Folder, find_architecture
+from study.cells import space_cells
+from study.plan import Plan, make_plan
+from trainables import Architecture, Folder, find_architecture, find_codec, suggestion
 
 
 def evaluation_plan(target: str, weights: str, *, space: Space, data: Sequence[str], storage: Folder) -> Plan:
-    """Score a weights file on the ladder of `ARCHITECTURE`'s own codec, or of another: `ARCHITECTURE/CODEC`.
+    """Score a weights file on the space's codec for `ARCHITECTURE`, or on another one: `ARCHITECTURE/CODEC`.
 
-    The space gives hyper-parameters and data set. Raises ValueError for a name or a file that does not exist.
+    The space gives hyper-parameters, data set and ladder. Raises ValueError for a name or a file that does not exist.
     """
     name, _, codec = target.partition("/")
     architecture = find_architecture(name)
-    codec = codec or architecture.codec
-    if codec not in CODECS:
-        raise ValueError(f"unknown codec {codec!r}: known are {', '.join(CODECS)}")
-    if CODECS[codec].clips != CODECS[architecture.codec].clips:
-        raise ValueError(f"{name} and {codec} do not go together: one takes clips, the other stills")
+    if not isinstance(architecture, Architecture):
+        raise ValueError(f"{name} is a fusion without weights of its own: evaluate one of {', '.join(architecture.streams.values())}")
+    if not codec:
+        codec = next((each for each in space.codecs if find_codec(each).clips == architecture.task.clips), "")
+        if not codec:
+            raise ValueError(f"search space {space.name} has no codec for {name}: write {name}/CODEC")
+    if find_codec(codec).clips != architecture.task.clips:
+        takes, codes = ("clips", "stills") if architecture.task.clips else ("stills", "clips")
+        raise ValueError(f"{name} takes {takes}, {codec} encodes {codes}: choose another codec")
     if name not in space.budgets:
-        raise ValueError(f"search space {space.name} has no {name}: give --space one that has; it has {', '.join(space.budgets)}")
+        raise ValueError(
+            f"search space {space.name} has no {name}; {suggestion(name, space.budgets)} Pass --space with a space that has it"
+        )
     alone = replace(
         space,
         name="evaluate",
-        cells=(f"{architecture.name}/clean/*", f"{architecture.name}/{codec}/*"),
+        codecs=(codec,),
+        ladders={each: ladder for each, ladder in space.ladders.items() if each == codec},
+        validation={},
+        cells=(f"{architecture.name}/*",),
         budgets={name: space.budgets[name]},
         seeds=1,
     )
@@ -38,21 +48,23 @@ def evaluation_plan(target: str, weights: str, *, space: Space, data: Sequence[s
 
 
 def scores(plan: Plan) -> list[dict[str, Any]]:
-    """A row a condition: codec, level, rate, metrics and what was chosen for them on validation."""
+    """One row per condition: codec, level, rate, metrics and the thresholds chosen on validation."""
     (entry,) = plan.entries
+    folder = plan.folder(entry)
     return [
-        {name: each[name] for name in ("codec", "level", "bits_per_pixel")} | each["metrics"] | each.get("chosen", {})
-        for each in plan.folder(entry.trial).scores(entry.conditions)
+        {name: each[name] for name in ("codec", "level", "bits_per_pixel")} | each["metrics"] | each["chosen"]
+        for each in (folder.scores(entry.conditions) if folder else ())
     ]
 
 
 def scores_text(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> Table:
-    """The scores as a table, the primary metric first, what was chosen last."""
+    """The scores as a table: the primary metric first, chosen thresholds last."""
     (entry,) = plan.entries
     architecture = entry.cell.architecture
-    others = [name for name in rows[0] if name not in ("codec", "level", "bits_per_pixel", architecture.metric)]
-    metrics = [architecture.metric, *others]
-    title = f"{architecture.name} on {entry.cell.dataset}, {entry.trial.initial}"
+    names = list(rows[0]) if rows else []
+    others = [name for name in names if name not in ("codec", "level", "bits_per_pixel", architecture.task.metric)]
+    metrics = [architecture.task.metric, *others]
+    title = f"{architecture.name} on {entry.cell.dataset}, {entry.initial}"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
     for heading in ("codec", "level", "bit/px", *metrics):
         table.add_column(heading, justify="left" if heading == "codec" else "right")

@@ -1,50 +1,52 @@
 """One launch at a time on a storage.
 
-On local and shared folders by a file lock, which ends with the process that holds it. On S3 there is none: within one Ray cluster
-the launch itself refuses a second one, across clusters nobody does.
+Local and shared folders use a file lock, which ends with the process that holds it. S3 has no lock: within one Ray cluster the launch
+itself refuses a second one; across clusters nothing does.
 """
 
-import fcntl
 import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TextIO
+
+from filelock import FileLock, Timeout
 
 from trainables import Folder
 
-NAME = ".lock"
+LOCK, HOLDER = ".lock", ".holder"
+"""The lock, and the file that says who holds it (acquiring a lock truncates the lock file)."""
 
 
 @contextmanager
 def alone(storage: Folder) -> Iterator[None]:
-    """Hold a storage. Raises ValueError naming who holds it already."""
+    """Hold a storage. Raises ValueError naming the process that holds it already."""
     if storage.local is None:
         yield
         return
     storage.local.mkdir(parents=True, exist_ok=True)
-    with (storage.local / NAME).open("a+") as file:
-        if not _taken(file):
-            raise ValueError(f"{storage.uri} is in use by {holder(storage)}; wait for it, or give --storage")
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        file.flush()
+    try:
+        held = FileLock(storage.local / LOCK).acquire(timeout=0)
+    except Timeout as error:
+        raise ValueError(f"{storage.uri} is in use by {_holder(storage)}: wait for it, or pass another --storage") from error
+    with held:
+        (storage.local / HOLDER).write_text(f"process {os.getpid()} on {socket.gethostname()}")
         yield
 
 
 def holder(storage: Folder) -> str | None:
-    """Who holds a storage, as far as can be known."""
-    path = storage.local / NAME if storage.local else None
+    """The process that holds a storage; None where nobody does, as far as this machine can tell."""
+    path = storage.local / LOCK if storage.local else None
     if path is None or not path.exists():
         return None
-    with path.open() as file:
-        return None if _taken(file) else file.read() or "another launch"
-
-
-def _taken(file: TextIO) -> bool:
-    """Take the lock of an open file, for as long as it is open, if nobody else has it."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        with FileLock(path).acquire(timeout=0):
+            return None
+    except Timeout:
+        return _holder(storage)
+
+
+def _holder(storage: Folder) -> str:
+    try:
+        return (storage.local / HOLDER).read_text() if storage.local else ""
+    except OSError:
+        return "another launch"

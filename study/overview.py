@@ -1,4 +1,4 @@
-"""What there is and how far it is: the listing of `study list` and the rows of `study plan`, as plain values and as text."""
+"""The listing of `study list` and the rows of `study plan`, as plain values and as text."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,23 +9,24 @@ from rich.markup import escape
 from rich.table import Table
 
 from search_spaces import SPACES
+from study.cells import space_cells
 from study.lock import holder
-from study.plan import Entry, Plan, space_cells, store_needs
-from trainables import ARCHITECTURES, CODECS, DATASETS, default_store, find_dataset, predicted_bytes, recipes
+from study.plan import Entry, Plan, earlier_trials, predicted_bytes, store_needs
+from trainables import ARCHITECTURES, CODECS, DATASETS, default_store, find_dataset, recipes
 
 SCHEMA = 1
 FEW = 12
-"""So many names in a row are read; of more the text says how many, JSON has them all."""
+"""Longest list of names that the text prints in full; of longer ones it prints the count, JSON holds all."""
 Row = dict[str, Any]
 
 
 def listing() -> dict[str, Any]:
-    """Everything that can be named on the command line."""
+    """Everything with a name on the command line."""
     return {
         "schema": SCHEMA,
-        "tasks": sorted({architecture.task for architecture in ARCHITECTURES.values()}),
+        "tasks": sorted({architecture.task.name for architecture in ARCHITECTURES.values()}),
         "architectures": [
-            {"architecture": name, "task": value.task, "metric": value.metric, "metrics": dict(value.metrics)}
+            {"architecture": name, "task": value.task.name, "metric": value.task.metric, "metrics": dict(value.task.metrics)}
             for name, value in ARCHITECTURES.items()
         ],
         "codecs": [{"codec": name, "ladder": codec.levels} for name, codec in CODECS.items()],
@@ -38,7 +39,7 @@ def listing() -> dict[str, Any]:
                 "control": recipe.control,
             }
             for codec in (None, *CODECS.values())
-            for recipe in recipes(codec)
+            for recipe in (recipes(codec.name, codec.levels) if codec else recipes(None))
         ],
         "data_sets": [{"data_set": name, "task": value.task, "summary": value.summary} for name, value in DATASETS.items()],
         "search_spaces": [
@@ -54,7 +55,7 @@ def listing() -> dict[str, Any]:
 
 
 def listing_text(listed: Mapping[str, Any]) -> Group:
-    """A heading and a line for each thing: its name, then what there is to say of it."""
+    """A heading per kind and a line per item: its name, then its properties."""
     lines = []
     for heading, rows in listed.items():
         if heading == "schema":
@@ -79,47 +80,47 @@ def _words(value: Any) -> str:
 
 
 def plan_rows(plan: Plan) -> list[Row]:
-    """A row a trial: what it is, and how far."""
+    """One row per trial: its identity and its progress."""
     running = holder(plan.storage) is not None
     return [_row(plan, entry, running=running) for entry in plan.entries]
 
 
 def _row(plan: Plan, entry: Entry, *, running: bool) -> Row:
-    folder, cell = plan.folder(entry.trial), entry.cell
-    state, history = plan.state(entry), folder.history()
-    at_hand = state != "no data"
-    missing = folder.progress(entry.conditions).missing
+    folder, trial, cell = plan.folder(entry), plan.trial(entry), entry.cell
+    state, known = plan.state(entry), trial is not None and not plan.no_data.get(cell.dataset)
+    missing = folder.progress(entry.conditions).missing if folder else entry.conditions
     return {
         "cell": cell.name,
         "architecture": cell.architecture.name,
-        "task": cell.architecture.task,
-        "codec": cell.recipe.codec,
+        "task": cell.architecture.task.name,
+        "codec": cell.codec.name if cell.codec else None,
         "recipe": cell.recipe.name,
         "data_set": find_dataset(cell.dataset).name,
         "seed": entry.seed,
-        "trial": entry.trial.key if at_hand else None,
-        "initial": entry.trial.initial,
+        "stage": entry.stage,
+        "trial": trial.key if trial and known else None,
+        "initial": entry.initial,
         "state": "running" if state == "partial" and running else state,
-        "epochs": entry.trial.epochs if at_hand else None,
-        "epochs_done": len(history),
+        "epochs": trial.epochs if trial and known else None,
+        "epochs_done": len(folder.history()) if folder else 0,
         "conditions": [str(condition) for condition in entry.conditions],
         "conditions_done": len(entry.conditions) - len(missing),
         "parents": [parent.cell.name for parent in entry.parents],
         "baseline": entry.baseline.cell.name if entry.baseline else None,
         "control": entry.control.cell.name if entry.control else None,
-        "reason": folder.failure() if state == "failed" else plan.no_data.get(cell.dataset),
+        "reason": folder.failure() if folder and state == "failed" else plan.no_data.get(cell.dataset),
     }
 
 
 def disk(plan: Plan) -> dict[str, Any]:
-    """What the encoded store will hold for a plan, and what it may."""
+    """Predicted size of the store for a plan, and its limit, in bytes."""
     store, needs = default_store(), store_needs(plan)
     predicted = sum(predicted_bytes(store, source, needs[name]) for name, source in plan.sources.items())
     return {"root": str(store.root), "limit_bytes": store.limit, "predicted_bytes": predicted}
 
 
 def plan_text(plan: Plan, rows: Sequence[Row], encoded: Mapping[str, Any]) -> Group:
-    """The plan as a table, with the reasons of what failed, a count, and the disk."""
+    """The plan as a table, with reasons for failures, counts and disk use."""
     table = Table(title=f"{plan.space.name}: {plan.space.summary}")
     for heading in ("cell", "seed", "data set", "epochs", "conditions", "state", "trial"):
         table.add_column(heading)
@@ -134,6 +135,9 @@ def plan_text(plan: Plan, rows: Sequence[Row], encoded: Mapping[str, Any]) -> Gr
     }
     states = [row["state"] for row in rows]
     count = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-    takes = f"{decimal(encoded['predicted_bytes'])} of at most {decimal(encoded['limit_bytes'])} in {encoded['root']}"
-    lines = [*sorted(reasons), f"{len(rows)} trials: {count}", f"encoded imagery: some {takes}"]
+    takes = f"about {decimal(encoded['predicted_bytes'])} of at most {decimal(encoded['limit_bytes'])} in {encoded['root']}"
+    lines = [*sorted(reasons), f"{len(rows)} trials: {count}", f"encoded imagery: {takes}"]
+    earlier = earlier_trials(plan)
+    if earlier:
+        lines.append(f"{earlier} trial folders in {plan.storage.uri} are of an earlier format: left alone, their trials are trained anew")
     return Group(table, *(escape(line) for line in lines))

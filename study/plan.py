@@ -1,114 +1,160 @@
-"""From a search space to trials: which cells, over which seeds, in which order, and what of them is done.
+"""The plan: which trials a search space asks for, in which order, and what is done.
 
-The planner reads a recipe's parents and control and knows none by name: a new recipe, architecture or codec changes nothing here.
+An entry is (cell, stage, seed, number). Its trial is resolved once its hyper-parameters and its parents' trials are known, so a plan may
+gain entries and hyper-parameters while it runs: see `Growth`.
 """
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from fnmatch import fnmatchcase
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
-from search_spaces import SPACES, Space
+from search_spaces import Space
+from study.cells import Cell, parents_of, select, sibling, space_cells, with_needs
+from study.flags import read_baseline_flags, read_data_flags
 from trainables import (
-    CODECS,
-    DATASETS,
+    CLEAN,
+    FORMAT,
     Architecture,
     Condition,
     Derived,
     Folder,
+    Fusion,
+    Hyper,
     Job,
     Numerics,
-    Recipe,
     Source,
+    SplitName,
+    Stage,
+    Store,
     Trial,
     TrialFolder,
     digest_of,
-    find_architecture,
     find_dataset,
     identity_of,
-    is_reference,
-    named,
-    recipes_of,
+    shaped,
+    smallest_ladder,
+    suggestion,
+    without_defaults,
 )
 
-WEIGHTS = "weights"
-"""Where a storage keeps the weights files that trials start from."""
+TRIALS, WEIGHTS = "trials", "weights"
+"""Folders of a storage: trials, and the weights files that trials start from."""
 RANDOM = "none"
-Need = tuple[str, str | None, int | None, Derived | None]
-"""A split, a codec and a level at which a study reads a data set, and what it derives of the frames; None are they themselves."""
+SHAPE = "schedule."
+"""Prefix of hyper-parameters that are fields of the recipe's schedule."""
+Need = tuple[SplitName, Condition, Derived | None]
+"""(split, condition, derived): one thing the store must hold. Derived None: the frames."""
 Needs = frozenset[Need]
 State = Literal["done", "partial", "failed", "missing", "no data"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """Architecture x recipe on the space's data set."""
-
-    architecture: Architecture
-    recipe: Recipe
-    dataset: str
-    """As the space names it: an entry of the table, or `package.module:NAME`."""
-    reference: str
-    """How the space names the architecture."""
-
-    @property
-    def name(self) -> str:
-        """`segnet/jpeg/constant-10`."""
-        return "/".join((self.architecture.name, self.recipe.codec or "clean", self.recipe.name))
-
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Entry:
-    """A cell with a seed: one trial of the plan."""
+    """One trial of the plan, identified by its cell, stage, seed and number."""
 
     cell: Cell
     seed: int
-    conditions: tuple[Condition, ...]
-    trial: Trial
-    parents: tuple["Entry", ...]
-    baseline: "Entry | None"
-    control: "Entry | None"
+    stage: Stage = "final"
+    number: int = 0
+    """Number of a search trial within its cell."""
+    initial: str = RANDOM
+    """Initial weights, where it has no parents."""
+    imported: bool = False
+    """Whether `initial` is the whole network: a user's own baseline, which is not trained."""
+    parents: tuple["Entry", ...] = ()
+    baseline: "Entry | None" = None
+    control: "Entry | None" = None
 
     @property
-    def of_scores(self) -> bool:
-        """Whether it is made of its parents' scores, rather than of their weights."""
-        return bool(self.cell.architecture.streams)
+    def needs_scores(self) -> bool:
+        """Whether it combines its parents' scored outputs (a fusion), rather than starting from their weights."""
+        return isinstance(self.cell.architecture, Fusion)
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """Test conditions. Search trials never read the test split."""
+        return self.cell.conditions if self.stage == "final" else ()
 
     def __str__(self) -> str:
-        """How messages name it."""
-        return f"{self.cell.name} seed {self.seed}"
+        search = f" {self.stage} {self.number}" if self.stage != "final" else ""
+        return f"{self.cell.name} seed {self.seed}{search}"
 
 
-@dataclass(frozen=True, kw_only=True)
+class Growth(Protocol):
+    """Decides, from what is done, which entries a plan gains and with which hyper-parameters they run."""
+
+    def entries(self, plan: "Plan") -> Sequence[Entry]:
+        """Every further entry that is known at this point; entries the plan has already are ignored."""
+
+    def hyper(self, plan: "Plan", entry: Entry) -> Hyper | None:
+        """Hyper-parameters of an entry in addition to its budget's, `schedule.NAME` for its schedule's; None while unknown."""
+
+
+class Fixed:
+    """The growth of a plan that does not grow: every entry runs with its budget's hyper-parameters."""
+
+    def entries(self, plan: "Plan") -> Sequence[Entry]:  # noqa: ARG002
+        return ()
+
+    def hyper(self, plan: "Plan", entry: Entry) -> Hyper | None:  # noqa: ARG002
+        return {}
+
+
+@dataclass(kw_only=True)
 class Plan:
-    """All trials of one launch, parents before children."""
+    """The trials of one launch, parents before children. Entries are only ever appended."""
 
     space: Space
-    entries: tuple[Entry, ...]
+    entries: list[Entry]
     storage: Folder
     paths: Mapping[str, Path]
-    """Where data sets lie, by name."""
+    """Paths of data sets, by name."""
     sources: Mapping[str, Source]
-    """The data sets that are at hand, by name."""
+    """Opened data sets, by name."""
     no_data: Mapping[str, str]
     """Why a data set cannot be opened, by name."""
     weights: Mapping[str, Path]
-    """Files of weights that baselines start from, or are, by digest."""
+    """Weights files that baselines start from, by digest."""
+    growth: Growth = field(default_factory=Fixed)
+    _trials: dict[str, Trial] = field(default_factory=dict, repr=False)
 
-    def folder(self, trial: Trial) -> TrialFolder:
-        """A trial's folder."""
-        return TrialFolder(self.storage.child(f"trials/{trial.key}"))
+    def grow(self) -> list[Entry]:
+        """Append the entries that have become known; returns them."""
+        known = {str(entry) for entry in self.entries}
+        fresh = {str(entry): entry for entry in self.growth.entries(self) if str(entry) not in known}
+        self.entries += fresh.values()
+        return list(fresh.values())
+
+    def trial(self, entry: Entry) -> Trial | None:
+        """The trial of an entry; None while its hyper-parameters, or a parent's, are unknown."""
+        found = self._trials.get(str(entry))
+        if found is None:
+            hyper, parents = self.growth.hyper(self, entry), [self.trial(parent) for parent in entry.parents]
+            known = [parent for parent in parents if parent is not None]
+            if hyper is None or len(known) < len(parents):
+                return None
+            found = self._trials[str(entry)] = resolve(self.space, entry, hyper, known, self.sources.get(entry.cell.dataset))
+        return found
+
+    def folder(self, entry: Entry) -> TrialFolder | None:
+        """The folder of an entry's trial; None while the trial is unknown."""
+        trial = self.trial(entry)
+        return None if trial is None else TrialFolder(self.storage.child(f"{TRIALS}/{trial.key}"))
 
     def job(self, entry: Entry) -> Job:
-        """What a worker needs to run an entry."""
-        path = self.paths.get(entry.cell.dataset)
+        """What a worker needs to run an entry whose trial is known."""
+        trial, path = self.trial(entry), self.paths.get(entry.cell.dataset)
+        if trial is None:
+            raise ValueError(f"{entry}: its hyper-parameters are not known yet")
         return Job(
-            trial=entry.trial,
+            trial=trial,
+            entry=str(entry),
             conditions=entry.conditions,
-            folder=self.folder(entry.trial).folder.uri,
-            parents=tuple(self.folder(parent.trial).folder.uri for parent in entry.parents),
+            validation=entry.cell.validation,
+            folder=self._uri(entry),
+            parents=tuple(self._uri(parent) for parent in entry.parents),
             weights=self.storage.child(WEIGHTS).uri,
             data=None if path is None else str(path),
             launched=str(Path.cwd()),
@@ -117,11 +163,18 @@ class Plan:
             gpu=self.space.gpus > 0,
         )
 
+    def _uri(self, entry: Entry) -> str:
+        folder = self.folder(entry)
+        return "" if folder is None else folder.folder.uri
+
     def state(self, entry: Entry) -> State:
-        """What an entry's folder says of it."""
+        """State of an entry, according to its folder."""
         if entry.cell.dataset in self.no_data:
             return "no data"
-        progress = self.folder(entry.trial).progress(entry.conditions)
+        folder = self.folder(entry)
+        if folder is None:
+            return "missing"
+        progress = folder.progress(entry.conditions)
         if progress.done:
             return "done"
         if progress.failed:
@@ -129,62 +182,64 @@ class Plan:
         return "partial" if progress.started else "missing"
 
 
-def store_needs(plan: Plan) -> dict[str, Needs]:
-    """What a plan reads of each data set: training and validation at its schedules' levels, test under its conditions."""
-    needs: dict[str, set[Need]] = {}
-    for entry in plan.entries:
-        of_data, recipe, architecture = needs.setdefault(entry.cell.dataset, set()), entry.cell.recipe, entry.cell.architecture
-        read = {("test", condition.codec, condition.level) for condition in entry.conditions}
-        for level in recipe.levels:
-            codec = None if level is None else recipe.codec
-            read |= {(split, codec, level) for split in (("train", "val") if recipe.schedule else ("train",))}
-        # The frames are kept beside what is derived of them, which is made from them and has no rate of its own.
-        kinds = {None, architecture.derive(architecture.hyper(**entry.trial.hyper))}
-        of_data |= {(*each, derived) for each in read for derived in kinds}
-    return {name: frozenset(of_data) for name, of_data in needs.items()}
+def resolve(space: Space, entry: Entry, hyper: Hyper, parents: Sequence[Trial], source: Source | None) -> Trial:
+    """The trial of an entry, once its hyper-parameters and its parents' trials are known. A pure function.
 
-
-def find_space(name: str) -> Space:
-    """By its name, or somebody's own by `package.module:NAME`. Raises ValueError in one line."""
-    return named(name, SPACES, Space, "search space")
-
-
-def find_target(name: str) -> Space | Architecture:
-    """A space, or somebody's own architecture. Raises ValueError in one line."""
-    found = named(name, SPACES, object, "search space")
-    if not isinstance(found, Space | Architecture):
-        raise ValueError(f"{name!r} is neither a search space nor an architecture but {type(found).__name__}")
-    return found
-
-
-def read_data_flags(flags: Sequence[str], own: Iterable[str] = ()) -> tuple[dict[str, str], dict[str, Path]]:
-    """Flags `NAME=PATH` (where a data set lies) and `TASK=NAME` (which one a task takes) as (tasks' data sets, paths).
-
-    `own` are the data sets that a space brings along, `package.module:NAME`; on the command line they go by their own names. Raises
-    ValueError for a flag that is neither.
+    `hyper` is added to the budget's; names that start with `schedule.` replace fields of the recipe's schedule. Raises ValueError
+    for an unknown name.
     """
-    given = [value for _, _, value in (flag.partition("=") for flag in flags) if is_reference(value) and "/" not in value]
-    known = {name: name for name in DATASETS} | {find_dataset(name).name: name for name in (*own, *given)}
-    tasks = {find_dataset(name).task for name in known.values()}
-    chosen: dict[str, str] = {}
-    paths: dict[str, Path] = {}
-    for flag in flags:
-        key, _, value = flag.partition("=")
-        if not value:
-            raise ValueError(f"--data {flag}: write NAME=PATH or TASK=NAME")
-        if key in known:
-            paths[known[key]] = Path(value).resolve()
-        elif key in tasks:
-            reference = known.get(value, value)
-            if not is_reference(reference) and (reference not in DATASETS or DATASETS[reference].task != key):
-                of_task = ", ".join(name for name, each in known.items() if find_dataset(each).task == key)
-                raise ValueError(f"--data {flag}: no data set {value!r} for {key}; known are {of_task}")
-            chosen[key] = reference
-        else:
-            raise ValueError(
-                f"--data {flag}: {key!r} is neither a data set ({', '.join(known)}) nor a task ({', '.join(sorted(tasks))})"
-            )
-    return chosen, paths
+    cell, budget = entry.cell, entry.cell.budget
+    shape = {name.removeprefix(SHAPE): value for name, value in hyper.items() if name.startswith(SHAPE)}
+    recipe = shaped(cell.recipe, shape)
+    chosen: dict[str, Any] = {}
+    epochs = 0
+    if isinstance(cell.architecture, Architecture):
+        own = {name: value for name, value in hyper.items() if not name.startswith(SHAPE)}
+        value = hyper_of(cell.architecture, {**budget.hyper, **own})
+        chosen = without_defaults(value)
+        if recipe.schedule is not None and not entry.imported:
+            epochs = _epochs(space, cell, value.batch_size, source)
+    seen = [recipe.condition(level) for level in recipe.levels]
+    return Trial(
+        architecture=cell.reference,
+        recipe=recipe.name,
+        codec=recipe.codec,
+        ladder=smallest_ladder(cell.architecture, cell.recipe, cell.ladder),
+        shape=shape,
+        dataset=cell.dataset,
+        fingerprint=source.fingerprint if source else "",
+        seed=entry.seed,
+        stage=entry.stage,
+        epochs=epochs,
+        hyper=chosen,
+        initial=entry.initial,
+        numerics=Numerics(precision=budget.precision, channels_last=budget.channels_last, compiled=budget.compiled),
+        parents=tuple(parent.key for parent in parents),
+        identities=tuple(identity_of(condition) or "" for condition in seen if condition != CLEAN),
+        architecture_revision=cell.architecture.revision,
+        recipe_revision=recipe.revision,
+    )
+
+
+def hyper_of(architecture: Architecture, values: Mapping[str, Any]) -> Any:
+    """The architecture's hyper-parameters with values replaced. Raises ValueError for an unknown name or an impossible value."""
+    known = [each.name for each in fields(architecture.hyper)]
+    for name in values:
+        if name not in known:
+            raise ValueError(f"{architecture.name} has no hyper-parameter {name!r}; {suggestion(name, known)}")
+    plain = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    return replace(architecture.hyper, **plain)
+
+
+def _epochs(space: Space, cell: Cell, batch_size: int, source: Source | None) -> int:
+    budget = cell.budget
+    if (budget.epochs is None) == (budget.iterations is None):
+        raise ValueError(f"search space {space.name}: the budget of {cell.architecture.name} needs epochs or iterations, not both")
+    if budget.epochs is not None:
+        return budget.epochs
+    if source is None or budget.iterations is None:
+        return 0
+    return math.ceil(budget.iterations / max(1, len(source.train.names) // batch_size))
 
 
 def make_plan(
@@ -196,37 +251,35 @@ def make_plan(
     baselines: Sequence[str] = (),
     storage: Folder,
 ) -> Plan:
-    """Plan a space, or what patterns select of it with the parents and controls that this needs.
+    """Plan a space, or the cells that match patterns, with the parents and controls they need.
 
     `baselines` are files of trained weights, `WEIGHTS` or `ARCHITECTURE=WEIGHTS`, that take the place of trained baselines. Raises
-    ValueError in one line for an unknown name, a pattern that matches nothing, a hyper-parameter or a file that does not exist.
+    ValueError in one line for an unknown name, a pattern that matches nothing, an unknown hyper-parameter or a missing file.
     """
     chosen, paths = read_data_flags(data, space.data.values())
     space = replace(space, data={**space.data, **chosen})
     every = space_cells(space)
-    wanted = _with_needs(_select(every, patterns), every)
+    wanted = with_needs(select(every, patterns), every)
     sources, no_data = _open({cell.dataset for cell in wanted}, paths)
-    ladders = _conditions(every)
-    own = {name: (digest_of(path), path) for name, path in _own_weights(baselines, wanted).items()}
+    own = {name: (digest_of(path), path) for name, path in read_baseline_flags(baselines, wanted).items()}
     initial = {cell.architecture.name: _initial(space, cell) for cell in wanted if cell.architecture.name not in own}
     entries: dict[tuple[str, int], Entry] = {}
 
     def entry(cell: Cell, seed: int) -> Entry:
         imported = cell.architecture.name in own and not cell.recipe.parents
-        seed = 0 if imported else seed  # one network, whatever the seed of what starts from it
+        seed = 0 if imported else seed  # one network, whatever the seeds of its children
         known = entries.get((cell.name, seed))
         if known is not None:
             return known
-        parents = tuple(entry(parent, seed) for parent in _parents(cell, every))
+        parents = tuple(entry(parent, seed) for parent in parents_of(cell, every))
         baseline, control = (
-            entry(_sibling(cell, name, every), seed) if name else None for name in (cell.recipe.baseline, cell.recipe.control)
+            entry(sibling(cell, name, every), seed) if name else None for name in (cell.recipe.baseline, cell.recipe.control)
         )
-        start = RANDOM if parents else (own if imported else initial)[cell.architecture.name][0]
         made = Entry(
             cell=cell,
             seed=seed,
-            conditions=ladders[cell.architecture.name],
-            trial=_trial(space, cell, seed, parents, sources.get(cell.dataset), start, imported=imported),
+            initial=RANDOM if parents else (own if imported else initial)[cell.architecture.name][0],
+            imported=imported,
             parents=parents,
             baseline=baseline,
             control=control,
@@ -236,120 +289,37 @@ def make_plan(
     for seed in range(space.seeds if seeds is None else seeds):
         for cell in wanted:
             entry(cell, seed)
-    ordered = sorted(entries.values(), key=_precedence)
-    weights = {start: path for start, path in (*own.values(), *initial.values()) if path}
-    return Plan(
-        space=space, entries=tuple(ordered), storage=storage, paths=paths, sources=sources, no_data=no_data, weights=weights
+    weights = {digest: path for digest, path in (*own.values(), *initial.values()) if path}
+    plan = Plan(
+        space=space,
+        entries=sorted(entries.values(), key=_precedence),
+        storage=storage,
+        paths=paths,
+        sources=sources,
+        no_data=no_data,
+        weights=weights,
     )
-
-
-def _own_weights(baselines: Sequence[str], cells: Sequence[Cell]) -> dict[str, Path]:
-    """The files that take the place of trained baselines, by architecture."""
-    architectures = list(dict.fromkeys(cell.architecture.name for cell in cells))
-    own: dict[str, Path] = {}
-    for flag in baselines:
-        name, _, path = flag.rpartition("=")
-        if name not in architectures:
-            name, path = "", flag
-        if not name and len(architectures) > 1:
-            raise ValueError(
-                f"--baseline {flag}: whose weights? Write ARCHITECTURE={flag} with one of {', '.join(architectures)}, "
-                f"or select the cells of one"
-            )
-        own[name or architectures[0]] = Path(path)
-    return own
+    for each in plan.entries:  # unknown hyper-parameters are an error of the plan, not of the launch
+        plan.trial(each)
+    return plan
 
 
 def _initial(space: Space, cell: Cell) -> tuple[str, Path | None]:
-    """The initial weights of an architecture's budget, and the file of them if it is one."""
-    name, initial, known = cell.reference, space.budgets[cell.reference].initial, (RANDOM, *cell.architecture.initial)
+    """Initial weights of an architecture's baselines: their name, or their file with its digest."""
+    initial, architecture = cell.budget.initial, cell.architecture
+    known = (RANDOM, *architecture.initial) if isinstance(architecture, Architecture) else (RANDOM,)
     if initial in known:
         return initial, None
     if not Path(initial).is_file():
         raise ValueError(
-            f"search space {space.name}: {name} starts from {initial!r}, which is no file and none of {', '.join(known)}"
+            f"search space {space.name}: initial weights {initial!r} of {cell.reference}: no such file; "
+            f"named weights are {', '.join(known)}"
         )
     return digest_of(Path(initial)), Path(initial)
 
 
-def space_cells(space: Space) -> list[Cell]:
-    """Every cell of a space, in the order of the tables. Raises ValueError where the space names what does not exist."""
-    references: dict[str, str] = {}
-    cells = []
-    for reference in space.budgets:
-        architecture = find_architecture(reference)
-        if references.setdefault(architecture.name, reference) != reference:
-            raise ValueError(f"search space {space.name}: two architectures are named {architecture.name!r}; rename one")
-        if architecture.task not in space.data:
-            raise ValueError(f"search space {space.name}: no data set for {architecture.task}, which {reference} needs")
-        dataset = space.data[architecture.task]
-        if find_dataset(dataset).task != architecture.task:
-            raise ValueError(f"search space {space.name}: {dataset} is no data set for {architecture.task}")
-        own = CODECS[architecture.codec]
-        for codec in (None, *(each for each in CODECS.values() if each.clips == own.clips)):
-            cells += [
-                Cell(architecture=architecture, recipe=recipe, dataset=dataset, reference=reference)
-                for recipe in recipes_of(architecture, codec)
-            ]
-    return _select(cells, space.cells)
-
-
-def _select(cells: Sequence[Cell], patterns: Sequence[str]) -> list[Cell]:
-    """The cells that any pattern matches; all of them without patterns. Raises ValueError for a pattern that matches none."""
-    for pattern in patterns:
-        if not any(fnmatchcase(cell.name, pattern) for cell in cells):
-            raise ValueError(f"pattern {pattern!r} matches no cell; cells are {', '.join(cell.name for cell in cells)}")
-    return [cell for cell in cells if not patterns or any(fnmatchcase(cell.name, pattern) for pattern in patterns)]
-
-
-def _with_needs(wanted: Sequence[Cell], every: Sequence[Cell]) -> list[Cell]:
-    """Cells with their parents and controls, and theirs: a retrained figure never stands without its control."""
-    needed: dict[str, Cell] = {}
-
-    def need(cell: Cell) -> None:
-        for parent in _parents(cell, every):
-            need(parent)
-        for name in (cell.recipe.baseline, cell.recipe.control):
-            if name:
-                need(_sibling(cell, name, every))
-        needed[cell.name] = cell
-
-    for cell in wanted:
-        need(cell)
-    return list(needed.values())
-
-
-def _parents(cell: Cell, every: Sequence[Cell]) -> list[Cell]:
-    """The cells that a cell's network comes from."""
-    own = (cell.architecture.name,) * len(cell.recipe.parents)
-    architectures = tuple(cell.architecture.streams.values()) or own
-    return [_sibling(cell, recipe, every, of=name) for name, recipe in zip(architectures, cell.recipe.parents, strict=True)]
-
-
-def _sibling(cell: Cell, recipe: str, every: Sequence[Cell], *, of: str = "") -> Cell:
-    """The cell of the same architecture, or `of` another, with another recipe; of the same codec where there are several."""
-    name = of or cell.architecture.name
-    found = [other for other in every if other.architecture.name == name and other.recipe.name == recipe]
-    if not found:
-        raise ValueError(f"{cell.name} needs {name} with recipe {recipe!r}, which the search space leaves out: add it to the space")
-    return next((other for other in found if other.recipe.codec == cell.recipe.codec), found[0])
-
-
-def _conditions(cells: Sequence[Cell]) -> dict[str, tuple[Condition, ...]]:
-    """By architecture: clean, and the whole ladder of every codec that the space trains it with."""
-    codecs: dict[str, dict[str, None]] = {}
-    for cell in cells:
-        of_architecture = codecs.setdefault(cell.architecture.name, {})
-        if cell.recipe.codec:
-            of_architecture[cell.recipe.codec] = None
-    return {
-        name: (Condition(), *(Condition(codec=codec, level=level) for codec in used for level in CODECS[codec].levels))
-        for name, used in codecs.items()
-    }
-
-
 def _open(names: Iterable[str], paths: Mapping[str, Path]) -> tuple[dict[str, Source], dict[str, str]]:
-    """Open data sets by name; for those that cannot be opened, why."""
+    """Open data sets by name; for those that cannot be opened, the reason."""
     sources: dict[str, Source] = {}
     no_data: dict[str, str] = {}
     for name in sorted(names):
@@ -360,47 +330,8 @@ def _open(names: Iterable[str], paths: Mapping[str, Path]) -> tuple[dict[str, So
     return sources, no_data
 
 
-def _trial(
-    space: Space, cell: Cell, seed: int, parents: Sequence[Entry], source: Source | None, initial: str, *, imported: bool
-) -> Trial:
-    """The trial of a cell and seed."""
-    budget = space.budgets[cell.reference]
-    hyper = resolve_hyper(cell.architecture, budget.hyper)
-    if (budget.epochs is None) == (budget.iterations is None) and not cell.architecture.streams:
-        raise ValueError(f"search space {space.name}: {cell.architecture.name} needs epochs or iterations, and not both")
-    epochs = budget.epochs or 0
-    if source is not None and budget.iterations is not None:
-        epochs = math.ceil(budget.iterations / max(1, len(source.train.names) // int(hyper["batch_size"])))
-    recipe = cell.recipe
-    seen = [Condition(codec=recipe.codec, level=level) for level in recipe.levels if level is not None]
-    return Trial(
-        architecture=cell.reference,
-        recipe=cell.recipe.name,
-        codec=cell.recipe.codec,
-        dataset=cell.dataset,
-        fingerprint=source.fingerprint if source else "",
-        seed=seed,
-        stage="final",
-        epochs=epochs if recipe.schedule and not imported else 0,
-        hyper=hyper,
-        initial=initial,
-        numerics=Numerics(precision=budget.precision, channels_last=budget.channels_last, compiled=budget.compiled),
-        parents=tuple(parent.trial.key for parent in parents),
-        identities=tuple(identity_of(condition) or "" for condition in seen),
-    )
-
-
-def resolve_hyper(architecture: Architecture, values: Mapping[str, Any]) -> dict[str, Any]:
-    """All hyper-parameters: the architecture's defaults with values in place. Raises ValueError for one that does not exist."""
-    defaults = asdict(architecture.hyper())
-    for name in values:
-        if name not in defaults:
-            raise ValueError(f"{architecture.name} has no hyper-parameter {name!r}; it has {', '.join(defaults)}")
-    return {**defaults, **values}
-
-
 def _precedence(entry: Entry) -> tuple[int, int]:
-    """Parents first; then what validates at more levels, since a long trial that starts last keeps the others waiting."""
+    """Parents first; then recipes with more training levels, since a long trial that starts last delays the launch's end."""
     recipe = entry.cell.recipe
     return _depth(entry), -len(recipe.levels) if recipe.schedule else 0
 
@@ -408,3 +339,44 @@ def _precedence(entry: Entry) -> tuple[int, int]:
 def _depth(entry: Entry) -> int:
     """Generations before an entry: 0 for a baseline."""
     return 1 + max(map(_depth, entry.parents)) if entry.parents else 0
+
+
+def store_needs(plan: Plan) -> dict[str, Needs]:
+    """What a plan reads of each data set: training at its schedules' levels, validation and test under their conditions."""
+    needs: dict[str, set[Need]] = {}
+    for entry in plan.entries:
+        cell = entry.cell
+        of_data = needs.setdefault(cell.dataset, set())
+        read: set[tuple[SplitName, Condition]] = {("test", condition) for condition in entry.conditions}
+        read |= {("train", cell.recipe.condition(level)) for level in cell.recipe.levels}
+        if cell.recipe.schedule:
+            read |= {("val", condition) for condition in cell.validation}
+        kinds: set[Derived | None] = {None}  # derived data are computed from the frames, which are stored too
+        if isinstance(cell.architecture, Architecture):
+            kinds.add(cell.architecture.inputs.derive(hyper_of(cell.architecture, cell.budget.hyper)))
+        of_data |= {(*each, derived) for each in read for derived in kinds}
+    return {name: frozenset(of_data) for name, of_data in needs.items()}
+
+
+def predicted_bytes(store: Store, source: Source, needs: Needs) -> int:
+    """Bytes that the store will hold for a source. Raises ValueError where a sampled item cannot be read."""
+    return sum(store.imagery(source, split, derived).stored_bytes(condition) for split, condition, derived in needs)
+
+
+def earlier_trials(plan: Plan) -> int:
+    """Number of trial folders in the storage that an earlier version wrote; this version neither reads nor changes them."""
+    ours = {trial.key for entry in plan.entries if (trial := plan.trial(entry)) is not None}
+    folder = plan.storage.child(TRIALS)
+    files: dict[str, set[str]] = {}
+    for name in folder.names():
+        key, _, file = name.partition("/")
+        files.setdefault(key, set()).add(file)
+    doubtful = [key for key, names in files.items() if key not in ours and "trial.json" in names and "done.json" not in names]
+    return sum(_format(folder, key) < FORMAT for key in doubtful)
+
+
+def _format(folder: Folder, key: str) -> int:
+    try:
+        return int(TrialFolder(folder.child(key)).read_json("trial.json")["format"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return FORMAT  # not readable as a trial of any version

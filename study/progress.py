@@ -1,4 +1,4 @@
-"""What a launch shows while it runs: a live table on a terminal, a line an event elsewhere."""
+"""Progress of a launch: a live table on a terminal, one line per event elsewhere."""
 
 import time
 from collections.abc import Mapping
@@ -13,13 +13,15 @@ from rich.table import Table
 from study.plan import Entry, Plan
 
 ENCODING_SECONDS = 15.0
-"""Between two lines that tell only how far an encoding is."""
+"""Minimum time between two lines about an encoding."""
 
 
 @dataclass
 class _Row:
     entry: Entry
     state: str
+    epochs: int
+    """Epochs in all."""
     epoch: int = 0
     conditions: int = 0
     objective: float | None = None
@@ -27,12 +29,12 @@ class _Row:
     @property
     def left(self) -> tuple[int, int]:
         """Epochs and conditions still to do."""
-        return self.entry.trial.epochs - self.epoch, len(self.entry.conditions) - self.conditions
+        return self.epochs - self.epoch, len(self.entry.conditions) - self.conditions
 
 
 @dataclass
 class _Pace:
-    """Mean seconds of a step of one kind."""
+    """Mean duration of one kind of step."""
 
     steps: int = 0
     seconds: float = 0.0
@@ -44,27 +46,35 @@ class _Pace:
 
 @dataclass
 class Progress:
-    """Cells done, epoch, metric and time left. Use as a context manager."""
+    """Finished cells, epoch, metric and time left. Use as a context manager."""
 
     plan: Plan
     console: Console
     slots: int
-    """Trials that run side by side."""
-    _rows: dict[str, _Row] = field(init=False)
+    """Number of trials that run side by side."""
+    _rows: dict[str, _Row] = field(init=False, default_factory=dict)
     _live: Live | None = field(init=False, default=None)
     _paces: dict[tuple[str, str], _Pace] = field(init=False, default_factory=dict)
     _started: float = field(init=False, default_factory=time.monotonic)
     _told: float = field(init=False, default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
-        self._rows = {entry.trial.key: self._row(entry) for entry in self.plan.entries}
+        for entry in self.plan.entries:
+            self._row(entry)
 
     def _row(self, entry: Entry) -> _Row:
-        folder = self.plan.folder(entry.trial)
-        progress = folder.progress(entry.conditions)
-        epoch = entry.trial.epochs if progress.trained else len(folder.history())
-        conditions = len(entry.conditions) - len(progress.missing)
-        return _Row(entry, "done" if progress.done else "waiting", epoch, conditions)
+        """The row of an entry, made when the plan has gained the entry or its trial."""
+        row = self._rows.get(str(entry))
+        trial, folder = self.plan.trial(entry), self.plan.folder(entry)
+        if row is None or (row.state == "waiting" and trial is not None and not row.epochs):
+            row = _Row(entry, "waiting", epochs=trial.epochs if trial else entry.cell.budget.epochs or 0)
+            if trial is not None and folder is not None:
+                progress = folder.progress(entry.conditions)
+                row.epoch = trial.epochs if progress.trained else len(folder.history())
+                row.conditions = len(entry.conditions) - len(progress.missing)
+                row.state = "done" if progress.done else "waiting"
+            self._rows[str(entry)] = row
+        return row
 
     def __enter__(self) -> "Progress":
         if self.console.is_terminal:
@@ -76,19 +86,25 @@ class Progress:
         if self._live is not None:
             self._live.__exit__(None, None, None)
 
-    def started(self, key: str) -> None:
-        """A trial was handed out."""
-        self._rows[key].state = "starting"
+    def started(self, entry: Entry) -> None:
+        """Note that an entry was handed out."""
+        self._row(entry).state = "starting"
         self._show()
 
-    def result(self, key: str, result: Mapping[str, Any]) -> None:
-        """A step of a trial ended."""
-        row = self._rows[key]
+    def finished(self, entry: Entry) -> None:
+        """Note that an entry turned out to be done, because another one shares its trial."""
+        row = self._row(entry)
+        row.state, row.epoch, row.conditions = "done", row.epochs, len(entry.conditions)
+        self._show()
+
+    def result(self, name: str, result: Mapping[str, Any]) -> None:
+        """Note the result of one step of an entry, by its name."""
+        row = self._rows[name]
         row.state = str(result["phase"])
         architecture = row.entry.cell.architecture
         if result["phase"] == "train":
             row.epoch, row.objective = int(result["epoch"]), float(result["objective"])
-            self._line(row, f"epoch {row.epoch}/{row.entry.trial.epochs}")
+            self._line(row, f"epoch {row.epoch}/{row.epochs}")
         elif result["phase"] == "score":
             row.conditions += 1
             row.objective = float(result["objective"])
@@ -105,28 +121,28 @@ class Progress:
             self._line(row, f"FAILED: {result['failure']}")
         self._show()
 
-    def again(self, key: str) -> None:
-        """A trial's process is gone and another continues it."""
-        row = self._rows[key]
-        row.state = "starting again"
-        self._line(row, "its process died, another continues after its last epoch")
+    def again(self, name: str) -> None:
+        """Note that an entry's process died and that another continues it."""
+        row = self._rows[name]
+        row.state = "restarting"
+        self._line(row, "its process died; another continues after the last epoch")
         self._show()
 
-    def died(self, key: str) -> None:
-        """A trial's process is gone."""
-        self._rows[key].state = "failed"
-        self._line(self._rows[key], "FAILED: its process died; see Ray's logs")
+    def died(self, name: str) -> None:
+        """Note that an entry's process died for good."""
+        self._rows[name].state = "failed"
+        self._line(self._rows[name], "FAILED: its process died; see Ray's logs")
         self._show()
 
     def _line(self, row: _Row, event: str) -> None:
-        """One line for those who read a file or a pipe."""
+        """Print one line, where the output is a file or a pipe."""
         if self._live is not None:
             return
         self._told = time.monotonic()
-        metric = row.entry.cell.architecture.metric
+        metric = row.entry.cell.architecture.task.metric
         value = "" if row.objective is None else f", {metric} {row.objective:.3f}"
         self.console.print(
-            f"{row.entry.cell.name} seed {row.entry.seed}: {event}{value} ({self._summary()})", soft_wrap=True, highlight=False
+            f"{row.entry}: {event}{value} ({self._summary()})", soft_wrap=True, markup=False, highlight=False
         )
 
     def _show(self) -> None:
@@ -140,7 +156,7 @@ class Progress:
         return f"{done} of {len(self._rows)} trials done{eta}"
 
     def _seconds_left(self) -> float | None:
-        """Work left at the pace seen so far, over the trials that run side by side; None before anything was seen."""
+        """Estimated seconds left at the pace so far, over the trials that run side by side; None before the first step."""
         if not self._paces:
             return None
         total = 0.0
@@ -153,7 +169,7 @@ class Progress:
         return total / max(1, min(self.slots, waiting))
 
     def _pace(self, architecture: str, kind: str) -> float:
-        """Seconds of a step: of this architecture and kind, else the mean of whatever was seen."""
+        """Seconds per step of this architecture and kind, or the mean over all steps where none was seen."""
         pace = self._paces.get((architecture, kind))
         seen = [pace] if pace else list(self._paces.values())
         return sum(each.seconds for each in seen) / sum(each.steps for each in seen)
@@ -167,10 +183,9 @@ class Progress:
         rows = list(self._rows.values())
         shown = rows if len(rows) <= self.console.height - 6 else [row for row in rows if row.state not in {"done", "waiting"}]
         for row in shown:
-            epochs = row.entry.trial.epochs
-            metric = "" if row.objective is None else f"{row.entry.cell.architecture.metric} {row.objective:.3f}"
+            metric = "" if row.objective is None else f"{row.entry.cell.architecture.task.metric} {row.objective:.3f}"
             table.add_row(
-                row.entry.cell.name, str(row.entry.seed), row.state, f"{row.epoch}/{epochs}",
+                row.entry.cell.name, str(row.entry.seed), row.state, f"{row.epoch}/{row.epochs}",
                 f"{row.conditions}/{len(row.entry.conditions)}", metric,
             )  # fmt: skip
         return table

@@ -1,4 +1,4 @@
-"""Tells MLflow in the background and goes on without it: folders hold everything, and what could not be told is told later."""
+"""Reports to MLflow in the background. Training does not depend on it: folders hold everything, and reports are repaired later."""
 
 import threading
 from collections.abc import Callable
@@ -11,9 +11,9 @@ STATUSES: dict[State, Status] = {"done": "FINISHED", "failed": "FAILED", "partia
 
 
 class Reporter:
-    """A thread that projects trials as they change. A dead tracking server costs training nothing.
+    """A thread that reports trials as they change. A dead tracking server does not stop training.
 
-    Use as a context manager; leaving it repairs every run of the plan once more, and `trouble` then says what could not be told.
+    Use as a context manager. Leaving it repairs every run of the plan; `trouble` then says what could not be reported.
     """
 
     def __init__(self, plan: Plan, uri: str) -> None:
@@ -37,13 +37,13 @@ class Reporter:
         self._attempt(self._repair)
 
     def changed(self, entry: Entry, status: Status) -> None:
-        """A trial's folder has something new."""
+        """Queue an entry whose folder has changed."""
         with self._wake:
-            self._changed[entry.trial.key] = (entry, status)
+            self._changed[str(entry)] = (entry, status)
             self._wake.notify()
 
     def _work(self) -> None:
-        self._attempt(lambda tracker: tracker.orphans())
+        self._attempt(lambda tracker: tracker.end_orphans())
         while True:
             with self._wake:
                 self._wake.wait_for(lambda: self._changed or self._closing)
@@ -60,21 +60,21 @@ class Reporter:
                     self._wake.wait_for(lambda: self._closing, timeout=RETRY_SECONDS)
 
     def _repair(self, tracker: Tracker) -> None:
-        """Make every run say what its folder says, then sum up."""
+        """Make every run agree with its folder, then write the summary."""
         states = [self._plan.state(entry) for entry in self._plan.entries]
         for entry, state in zip(self._plan.entries, states, strict=True):
             if state in STATUSES:
                 tracker.project(entry, STATUSES[state])
-        tracker.orphans()
-        tracker.finish("FAILED" if "failed" in states else "FINISHED" if set(states) == {"done"} else "KILLED")
+        tracker.end_orphans()
+        tracker.summarise("FAILED" if "failed" in states else "FINISHED" if set(states) == {"done"} else "KILLED")
 
     def _attempt(self, act: Callable[[Tracker], None]) -> bool:
         try:
             if self._tracker is None:
                 self._tracker = Tracker(self._uri, self._plan)
             act(self._tracker)
-        except Exception as error:  # whatever the store's client raises, training must not die of it
-            self.trouble = f"MLflow at {self._uri} could not be told: {' '.join(str(error).split())[:300]}"
+        except Exception as error:  # MLflow's client may raise anything; training must go on
+            self.trouble = f"cannot report to MLflow at {self._uri}: {' '.join(str(error).split())[:300]}"
             return False
         self.trouble = None
         return True

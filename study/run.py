@@ -1,10 +1,9 @@
-"""One launch: what is not done goes to Ray Tune, what its folders then hold goes to MLflow, what is still missing is named."""
+"""One launch: sends what is not done to Ray Tune, reports the folders to MLflow, and names what is still missing."""
 
 import logging
 import os
 import signal
 import tempfile
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import FrameType
@@ -28,27 +27,27 @@ from study.reporter import Reporter
 from study.searcher import PlanSearcher
 from study.tracking import Status
 from study.weights import keep
-from trainables import Folder, Trial, TrialFolder
+from trainables import Folder, TrialFolder
 from trainables.ray_trainable import StudyTrainable
 
 RETRIES = 3
-"""How often Tune starts a trial again whose process died; a trial that raised is not tried again."""
+"""How often Tune restarts a trial whose process died. A trial that raised an error is not restarted."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a launch ended."""
+    """The outcome of a launch."""
 
     failed: dict[str, str]
-    """Reasons by cell and seed."""
+    """Reasons, by entry."""
     missing: dict[str, str]
-    """What they wait for, if anything, by cells and seeds that are not done and did not fail."""
+    """Entries that are neither done nor failed, and what they wait for, if anything."""
     signal: int | None
-    """What interrupted it, if anything did."""
+    """The signal that interrupted it, if any."""
     lost: str | None
-    """Why Ray ended before its work did, where it did."""
+    """Why Ray ended before the work did, if so."""
     untracked: str | None
-    """Why MLflow could not be told, where it could not."""
+    """Why MLflow is not up to date, if so."""
 
     @property
     def exit_code(self) -> int:
@@ -59,99 +58,114 @@ class Outcome:
 
 
 def run(plan: Plan, *, tracking_uri: str, resources: Resources, console: Console) -> Outcome:
-    """Do what is missing of a plan. Raises ValueError where data or weights are not as they must be, before anything starts."""
+    """Do what is missing of a plan. Raises ValueError for missing data or unusable weights, before anything starts."""
     if plan.no_data:
         raise ValueError("; ".join(plan.no_data.values()))
     with alone(plan.storage):
         keep(plan, console)
         with Reporter(plan, tracking_uri) as reporter:
-            todo = [entry for entry in plan.entries if plan.state(entry) != "done"]
             received: int | None = None
             lost: str | None = None
             reasons: dict[str, str] = {}
+            plan.grow()
             try:
-                received = _tune(plan, todo, reporter, resources, console, reasons) if todo else None
+                if any(plan.state(entry) != "done" for entry in plan.entries):
+                    received = _tune(plan, reporter, resources, console, reasons)
             except (RayError, TuneError, ConnectionError) as error:
                 lost = f"Ray was lost: {str(error).strip().splitlines()[0][:300]}"
     failed, missing = {}, {}
     for entry in plan.entries:
-        state = plan.state(entry)
-        # A folder says why its trial failed, unless it cannot be written: then the launch still knows.
-        reason = plan.folder(entry.trial).failure() or reasons.get(entry.trial.key)
-        if state != "done" and reason:
+        if plan.state(entry) == "done":
+            continue
+        folder = plan.folder(entry)
+        # The folder says why its trial failed, unless it cannot be written: then the launch still knows.
+        reason = (folder.failure() if folder else None) or reasons.get(str(entry))
+        if reason:
             failed[str(entry)] = reason
-        elif state != "done":
-            lacking = [parent for parent in entry.parents if not plan.folder(parent.trial).progress(()).trained]
-            if entry.of_scores:
-                lacking = [parent for parent in entry.parents if plan.state(parent) != "done"]
-            missing[str(entry)] = f"waits for {', '.join(map(str, lacking))}" if lacking else ""
+        else:
+            missing[str(entry)] = _waits_for(plan, entry)
     return Outcome(failed=failed, missing=missing, signal=received, lost=lost, untracked=reporter.trouble)
+
+
+def _waits_for(plan: Plan, entry: Entry) -> str:
+    """Why an entry could not run; empty where it could have."""
+
+    def lacks(parent: Entry) -> bool:
+        folder = plan.folder(parent)
+        return folder is None or (plan.state(parent) != "done" if entry.needs_scores else not folder.progress(()).trained)
+
+    lacking = [str(parent) for parent in entry.parents if lacks(parent)]
+    if lacking:
+        return f"waits for {', '.join(lacking)}"
+    return "" if plan.trial(entry) else "waits for its hyper-parameters"
 
 
 @ray.remote(num_cpus=0)
 class _Claim:
-    """Lives as long as the driver that made it."""
+    """An actor that lives as long as the driver that made it."""
 
 
 def _claim(storage: Folder) -> Any:
-    """Claim a storage within the Ray cluster: a named actor, which ends with this driver."""
+    """Claim a storage within the Ray cluster by a named actor, which ends with this driver."""
     name = f"study of {storage.uri}"
     try:
         return _Claim.options(name=name, namespace="compression-study").remote()  # type: ignore[attr-defined]
     except ValueError as error:
         raise ValueError(
-            f"{storage.uri} is in use by another launch on this Ray cluster; wait for it, or give --storage"
+            f"{storage.uri} is in use by another launch on this Ray cluster: wait for it, or pass another --storage"
         ) from error
 
 
 class _Callback(tune.Callback):
-    """Passes Tune's events on to progress and MLflow."""
+    """Passes Tune's events to progress and MLflow."""
 
     def __init__(self, plan: Plan, progress: Progress, reporter: Reporter, reasons: dict[str, str]) -> None:
-        self._entries = {entry.trial.key: entry for entry in plan.entries}
+        self._plan = plan
         self._progress, self._reporter, self._reasons = progress, reporter, reasons
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune pickles this for a restore that never happens."""
+        """Return nothing: Tune pickles this for a restore that never happens."""
         return {}
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:  # noqa: ARG002
-        key = _key(trial.config)
-        self._progress.result(key, result)
+        name = trial.config["entry"]
+        self._progress.result(name, result)
         if "failure" in result:
-            self._reasons[key] = result["failure"]
+            self._reasons[name] = result["failure"]
         status: dict[str, Status] = {"done": "FINISHED", "failed": "FAILED"}
-        self._reporter.changed(self._entries[key], status.get(result["phase"], "RUNNING"))
+        self._report(name, status.get(result["phase"], "RUNNING"))
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
-        self._progress.again(_key(trial.config))
+        self._progress.again(trial.config["entry"])
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
-        key = _key(trial.config)
-        self._progress.died(key)
-        self._reasons[key] = f"its process died {RETRIES + 1} times; see Ray's logs"
+        name = trial.config["entry"]
+        self._progress.died(name)
+        self._reasons[name] = f"its process died {RETRIES + 1} times; see Ray's logs"
         with suppress(OSError):
-            TrialFolder(Folder(trial.config["folder"])).write_failure(self._reasons[key])
-        self._reporter.changed(self._entries[key], "FAILED")
+            TrialFolder(Folder(trial.config["folder"])).write_failure(self._reasons[name])
+        self._report(name, "FAILED")
+
+    def _report(self, name: str, status: Status) -> None:
+        entry = next(entry for entry in self._plan.entries if str(entry) == name)
+        self._reporter.changed(entry, status)
 
 
-def _tune(
-    plan: Plan, todo: Sequence[Entry], reporter: Reporter, resources: Resources, console: Console, reasons: dict[str, str]
-) -> int | None:
-    """Run entries on Ray Tune, noting in `reasons` why trials failed, by key; the signal that ended it, if one did."""
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # progress tells in one line what it would tell by a traceback
+def _tune(plan: Plan, reporter: Reporter, resources: Resources, console: Console, reasons: dict[str, str]) -> int | None:
+    """Run a plan on Ray Tune, noting in `reasons` why entries failed. Returns the signal that ended it, if any."""
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # progress reports in one line what Tune reports by a traceback
     with connected(resources) as nodes:
         claim = _claim(plan.storage)
         slots = sum(node.slots(plan.space) for node in nodes)
         takes = need(plan.space, gpus=any(node.resources.get("GPU") for node in nodes))
         if not slots:
-            raise ValueError(f"no node of Ray has the {takes['CPU']:.0f} processors that a trial takes: raise --cpus")
+            raise ValueError(f"a trial needs {takes['CPU']:.0f} CPUs and no Ray node has as many: raise --cpus")
         with Progress(plan, console, slots) as progress, tempfile.TemporaryDirectory() as scratch, _Signals() as signals:
-            searcher = PlanSearcher(plan, todo, started=progress.started)
+            searcher = PlanSearcher(plan, started=progress.started, finished=progress.finished)
             tuner = tune.Tuner(
                 tune.with_resources(StudyTrainable, takes),
                 tune_config=tune.TuneConfig(
-                    search_alg=searcher, num_samples=len(todo), reuse_actors=True, trial_dirname_creator=_dirname
+                    search_alg=searcher, num_samples=-1, reuse_actors=True, trial_dirname_creator=_dirname
                 ),
                 run_config=tune.RunConfig(
                     name="study",
@@ -171,12 +185,8 @@ def _dirname(trial: Any) -> str:
     return str(trial.trial_id)
 
 
-def _key(config: dict[str, Any]) -> str:
-    return Trial.from_json(config["trial"]).key
-
-
 class _Signals(tune.Stopper):
-    """Ctrl-C and SIGTERM both end a launch cleanly: Tune asks between events and then stops its trials."""
+    """Ends a launch cleanly on Ctrl-C and SIGTERM: Tune asks between events, then stops its trials."""
 
     def __init__(self) -> None:
         self.received: int | None = None
@@ -193,12 +203,12 @@ class _Signals(tune.Stopper):
         self.received = number
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune pickles this for a restore that never happens."""
+        """Return nothing: Tune pickles this for a restore that never happens."""
         return {}
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:  # noqa: ARG002
         return False
 
     def stop_all(self) -> bool:
-        """Whether a signal came."""
+        """Whether a signal was received."""
         return self.received is not None

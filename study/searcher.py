@@ -1,6 +1,6 @@
-"""Hands the plan's trials to Ray Tune: each when its parents are trained, so that no processor waits for a stage to end."""
+"""Hands the plan's trials to Ray Tune, each as soon as its parents are trained, so that no processor waits for a stage to end."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from ray.tune.search import Searcher
@@ -9,52 +9,78 @@ from study.plan import Entry, Plan
 
 
 class PlanSearcher(Searcher):
-    """Suggests what is not done, in the plan's order. Children of a trial that failed are dropped."""
+    """Suggests what is not done, in the plan's order, until nothing can run any more. The plan may grow meanwhile.
 
-    def __init__(self, plan: Plan, todo: Sequence[Entry], *, started: Callable[[str], None]) -> None:
+    Entries whose parents failed are never suggested.
+    """
+
+    def __init__(self, plan: Plan, *, started: Callable[[Entry], None], finished: Callable[[Entry], None]) -> None:
+        """`started` is called with each entry handed out, `finished` with each that turns out to be done already."""
         super().__init__()
-        self._plan = plan
-        self._todo = list(todo)
+        self._plan, self._started, self._finished = plan, started, finished
+        self._todo: list[Entry] = []
         self._live: dict[str, Entry] = {}
-        self._started = started
-        progress = {entry.trial.key: plan.folder(entry.trial).progress(entry.conditions) for entry in plan.entries}
-        self._trained = {key for key, found in progress.items() if found.trained}
-        self._scored = {key for key, found in progress.items() if found.done}
+        self._trained: set[str] = set()
+        self._scored: set[str] = set()
+        self._add(plan.entries)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune pickles this for a restore that never happens."""
+        """Return nothing: Tune pickles this for a restore that never happens."""
         return {}
 
     def suggest(self, trial_id: str) -> Any:
-        """The config of the next trial that can run; None while all wait for parents."""
-        for entry in self._todo:
-            if set(entry.trial.parents) <= (self._scored if entry.of_scores else self._trained):
-                self._todo.remove(entry)
-                self._live[trial_id] = entry
-                self._started(entry.trial.key)
-                return self._plan.job(entry).to_config()
-        return None if self._todo else Searcher.FINISHED
+        """The config of the next trial that can run; None while some must wait for trials that are running."""
+        self._add(self._plan.grow())
+        running = {self._key(entry) for entry in self._live.values()}
+        for entry in list(self._todo):
+            key = self._key(entry)
+            if key is None or key in running or not self._ready(entry):
+                continue
+            self._todo.remove(entry)
+            if self._done(entry):  # another entry with equal values shares its trial
+                self._finished(entry)
+                continue
+            self._live[trial_id] = entry
+            self._started(entry)
+            return self._plan.job(entry).to_config()
+        return None if self._live else Searcher.FINISHED
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Note that a trial is trained: its children need its weights, and do not wait for its scores."""
+        """Note when a trial is trained: its children need its weights, not its scores."""
         if result["phase"] in {"score", "done"}:
-            self._trained.add(self._live[trial_id].trial.key)
+            self._trained.add(str(self._live[trial_id]))
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Note the end of a trial; drop the children of one that failed."""
-        key = self._live.pop(trial_id).trial.key
+        """Note the end of a trial."""
+        entry = str(self._live.pop(trial_id))
         if not error and result and result["phase"] == "done":
-            self._trained.add(key)
-            self._scored.add(key)
-            return
-        lost = {key}
-        for waiting in list(self._todo):  # in the plan's order, so that grandchildren come after children
-            if lost & set(waiting.trial.parents) and (waiting.of_scores or key not in self._trained):
-                lost.add(waiting.trial.key)
-                self._todo.remove(waiting)
+            self._trained.add(entry)
+            self._scored.add(entry)
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the trials' folders hold all state."""
+        """Save nothing: the trials' folders hold all state."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing: see `save`."""
+        """Restore nothing, see `save`."""
+
+    def _add(self, entries: list[Entry]) -> None:
+        self._todo += [entry for entry in entries if not self._done(entry)]
+
+    def _done(self, entry: Entry) -> bool:
+        """Whether an entry's folder says it is done; notes what its children may start from."""
+        folder = self._plan.folder(entry)
+        if folder is None:
+            return False
+        progress = folder.progress(entry.conditions)
+        if progress.trained:
+            self._trained.add(str(entry))
+        if progress.done:
+            self._scored.add(str(entry))
+        return progress.done
+
+    def _ready(self, entry: Entry) -> bool:
+        return {str(parent) for parent in entry.parents} <= (self._scored if entry.needs_scores else self._trained)
+
+    def _key(self, entry: Entry) -> str | None:
+        trial = self._plan.trial(entry)
+        return None if trial is None else trial.key

@@ -1,4 +1,4 @@
-"""Results of a study made by hand, as MLflow would give them."""
+"""Hand-made results of a study, in the form in which MLflow returns them."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,19 +8,33 @@ import pandas as pd
 
 from analysis.results import Results
 
-# (clean, 75, 5) of each network, seed by seed; the ladder is 75, 5
+LADDER = (75, 5)
+# Each network's scores under clean and the levels of the ladder, per seed.
 SCORES = {
     "baseline": [(0.60, 0.58, 0.30), (0.62, 0.60, 0.32)],
     "continued": [(0.66, 0.64, 0.36), (0.68, 0.66, 0.38)],
     "constant-5": [(0.62, 0.61, 0.51), (0.64, 0.63, 0.53)],
 }
-CONDITIONS = [("", 0), ("jpeg", 75), ("jpeg", 5)]
+OTHER_LADDER = (90, 60, 30)
+OTHER_SCORES = {
+    "baseline": [(0.60, 0.58, 0.50, 0.30), (0.62, 0.60, 0.52, 0.32)],
+    "continued": [(0.66, 0.64, 0.55, 0.36), (0.68, 0.66, 0.57, 0.38)],
+    "constant-30": [(0.62, 0.61, 0.58, 0.51), (0.64, 0.63, 0.60, 0.53)],
+    "uniform": [(0.63, 0.62, 0.57, 0.45), (0.65, 0.64, 0.59, 0.47)],
+}
 
 
-def results(scores: Mapping[str, Sequence[tuple[float, ...]]], *, noise: float = 0.001, mode: str = "max") -> Results:
+def results(
+    scores: Mapping[str, Sequence[tuple[float, ...]]],
+    *,
+    noise: float = 0.001,
+    mode: str = "max",
+    ladder: tuple[int, ...] = LADDER,
+) -> Results:
     trials, rows = [], []
+    conditions = [("", 0), *(("jpeg", level) for level in ladder)]
     rng = np.random.default_rng(0)
-    shared = rng.normal(0, noise, (len(CONDITIONS), 50))
+    shared = rng.normal(0, noise, (len(conditions), 50))
     for recipe, seeds in scores.items():
         for seed, values in enumerate(seeds):
             retrained = recipe not in {"baseline", "continued"}
@@ -37,8 +51,8 @@ def results(scores: Mapping[str, Sequence[tuple[float, ...]]], *, noise: float =
                     "epochs": 0 if recipe.startswith("recalibrated") else 8,
                     "initial": "none",
                     "metric": "miou",
-                    "ladder": {"jpeg": [75, 5]},
-                    "training_levels": [75, 5] if recipe == "uniform" else [5] if retrained else [None],
+                    "ladder": {"jpeg": list(ladder)},
+                    "training_levels": _training_levels(recipe, ladder) if retrained else [None],
                     "role": "retrained" if retrained else recipe,
                     "streams": "",
                     "recalibrated": recipe.startswith("recalibrated"),
@@ -48,7 +62,7 @@ def results(scores: Mapping[str, Sequence[tuple[float, ...]]], *, noise: float =
                     "hyper": {"lr": "0.004"},
                     "numerics": {"precision": "float32"},
                     "data_fingerprint": "d474",
-                    "codec_identity": {"clean": None, "jpeg-75": "7575", "jpeg-5": "0505"},
+                    "codec_identity": {"clean": None, **{f"jpeg-{level}": f"{level:04}" for level in ladder}},
                     "versions": {"torch": "2.15.0"},
                     "git_commit": "c0ffee",
                     "setup": json.dumps([]),
@@ -56,7 +70,7 @@ def results(scores: Mapping[str, Sequence[tuple[float, ...]]], *, noise: float =
                     "ended": 1_795_363_794_192,
                 }
             )
-            for place, ((codec, level), value) in enumerate(zip(CONDITIONS, values, strict=True)):
+            for place, ((codec, level), value) in enumerate(zip(conditions, values, strict=True)):
                 rows.append(
                     {
                         "trial": f"{recipe}-{seed}", "codec": codec, "level": level, "metric": "miou", "mode": mode, "value": value,
@@ -65,3 +79,9 @@ def results(scores: Mapping[str, Sequence[tuple[float, ...]]], *, noise: float =
                     }
                 )  # fmt: skip
     return Results(study="hand", trials=pd.DataFrame(trials).set_index("trial"), scores=pd.DataFrame(rows))
+
+
+def _training_levels(recipe: str, ladder: tuple[int, ...]) -> list[int]:
+    """The level that ends the recipe's name, or the whole ladder."""
+    level = recipe.rpartition("-")[2]
+    return [int(level)] if level.isdigit() else list(ladder)

@@ -1,4 +1,4 @@
-"""Executes the notebook: `python -m tests.notebook` does it in place, as `make notebook` asks."""
+"""Executes the notebook. `python -m tests.notebook`, which `make notebook` calls, writes the outputs into it."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ NOTEBOOK = Path(__file__).parents[1] / "analysis" / "recovery.ipynb"
 
 
 def executed() -> NotebookNode:
-    """The notebook after all its cells ran, in its own folder and this process's environment; without times, which change."""
+    """The notebook with the outputs of all cells, run in its own folder with this process's environment, without timestamps."""
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     client = NotebookClient(
         notebook, kernel_name="python3", timeout=300, record_timing=False, resources={"metadata": {"path": str(NOTEBOOK.parent)}}

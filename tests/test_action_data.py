@@ -11,15 +11,15 @@ import numpy.typing as npt
 import pytest
 
 from trainables import DATASETS, Source, read_items
+from trainables.scenes.clips import ACTIONS
 from trainables.tasks.action.clips import read_clip
 from trainables.tasks.action.data import class_folders, street_clips, ucf101
-from trainables.scenes.clips import ACTIONS
 
 Frames = npt.NDArray[np.uint8]
 
 
 def moving(frames: int = 12, height: int = 48, width: int = 64) -> Frames:
-    """A white block that crosses a dark background."""
+    """A white block that moves across a dark background."""
     found = np.full((frames, height, width, 3), 40, np.uint8)
     for frame in range(frames):
         found[frame, 10:30, 2 * frame : 2 * frame + 20] = 220
@@ -41,7 +41,7 @@ def write_clip(path: Path, frames: Frames | None = None, codec: str = "mpeg4") -
 
 
 def refusal(make: Callable[[], object]) -> str:
-    """The one line by which something is refused."""
+    """The message of a ValueError, which must be one line."""
     with pytest.raises(ValueError, match=r"^[^\n]+$") as refused:
         make()
     return str(refused.value)
@@ -57,17 +57,17 @@ def parts(source: Source) -> dict[str, list[str]]:
 @pytest.mark.parametrize(
     ("suffix", "codec"), [(".avi", "mpeg4"), (".mp4", "libx264"), (".mkv", "libx264"), (".webm", "libvpx-vp9"), (".mov", "mpeg4")]
 )
-def test_a_clip_is_read_whole_whatever_its_container(tmp_path: Path, suffix: str, codec: str) -> None:
+def test_a_clip_is_read_to_the_end_from_every_container(tmp_path: Path, suffix: str, codec: str) -> None:
     found = read_clip(write_clip(tmp_path / f"a{suffix}", codec=codec))
     assert (found.shape, found.dtype) == ((12, 48, 64, 3), np.dtype(np.uint8))
     assert np.abs(found.astype(int) - moving()).mean() < 12
 
 
-def test_a_clip_of_odd_size_is_read_at_that_size(tmp_path: Path) -> None:
+def test_a_clip_of_odd_size_keeps_its_size(tmp_path: Path) -> None:
     assert read_clip(write_clip(tmp_path / "a.avi", moving(12, 45, 67))).shape == (12, 45, 67, 3)
 
 
-def test_a_clip_is_the_same_each_time(tmp_path: Path) -> None:
+def test_reading_a_clip_is_repeatable(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.mp4", codec="libx264")
     assert np.array_equal(read_clip(path), read_clip(path))
 
@@ -77,11 +77,9 @@ def test_a_clip_is_the_same_each_time(tmp_path: Path) -> None:
     [((0, 1, -1, 0), np.s_[:, -8:]), ((-1, 0, 0, -1), np.s_[-8:, :]), ((0, -1, 1, 0), np.s_[:, :8])],
     ids=["clockwise", "upside-down", "counter-clockwise"],
 )
-def test_a_clip_that_was_filmed_on_its_side_is_turned_upright(
-    tmp_path: Path, matrix: tuple[int, ...], bright: tuple[slice, slice]
-) -> None:
+def test_a_clip_filmed_on_its_side_is_rotated_upright(tmp_path: Path, matrix: tuple[int, ...], bright: tuple[slice, slice]) -> None:
     frames = np.full((12, 48, 64, 3), 40, np.uint8)
-    frames[:, :8] = 220  # the top of what the sensor saw
+    frames[:, :8] = 220  # the top edge of the sensor
     path = write_clip(tmp_path / "a.mp4", frames, codec="libx264")
     data = path.read_bytes()
     fixed = [b"".join((value << 16).to_bytes(4, "big", signed=True) for value in pair) for pair in (matrix[:2], matrix[2:])]
@@ -97,7 +95,7 @@ def test_a_clip_that_was_filmed_on_its_side_is_turned_upright(
 
 @pytest.mark.parametrize("share", [0.0, 0.05, 0.5, 0.9])
 @pytest.mark.parametrize(("suffix", "codec"), [(".avi", "mpeg4"), (".mp4", "libx264")])
-def test_a_clip_that_is_cut_short_is_refused_by_name(tmp_path: Path, suffix: str, codec: str, share: float) -> None:
+def test_a_truncated_clip_is_refused_by_name(tmp_path: Path, suffix: str, codec: str, share: float) -> None:
     path = write_clip(tmp_path / f"a{suffix}", np.random.default_rng(0).integers(0, 256, (12, 48, 64, 3), np.uint8), codec)
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     message = refusal(lambda: read_clip(path))
@@ -113,7 +111,7 @@ def test_a_clip_with_a_damaged_frame_is_refused_by_name(tmp_path: Path) -> None:
     assert refusal(lambda: read_clip(path)).startswith(f"{path}: unreadable clip")
 
 
-def test_a_clip_that_is_missing_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_missing_clip_is_refused_by_name(tmp_path: Path) -> None:
     assert str(tmp_path / "a.avi") in refusal(lambda: read_clip(tmp_path / "a.avi"))
 
 
@@ -124,10 +122,10 @@ def test_a_file_without_video_is_refused_by_name(tmp_path: Path) -> None:
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
         frame.sample_rate = 8000
         container.mux([*stream.encode(frame), *stream.encode(None)])
-    assert refusal(lambda: read_clip(path)).startswith(f"{path}: unreadable clip (no video in it)")
+    assert refusal(lambda: read_clip(path)).startswith(f"{path}: unreadable clip (it has no video stream)")
 
 
-# UCF101, in a tree that is made here
+# UCF101, in a tree that these tests write
 
 
 GROUPS = {"train": ("g08", "g09", "g25"), "test": ("g01",)}
@@ -165,34 +163,34 @@ def test_ucf101_validates_on_the_last_group_of_each_class_and_tests_on_the_test_
     }
 
 
-def test_ucf101_has_its_classes_in_their_order_and_numbers_its_targets_by_them(ucf_tree: Path) -> None:
+def test_ucf101_targets_are_numbered_by_the_class_list(ucf_tree: Path) -> None:
     source = ucf101(ucf_tree)
     assert source.classes == ("Archery", "Biking")
     assert [source.test.target(index) for index in range(4)] == [0, 0, 1, 1]
 
 
-def test_the_groups_of_ucf101_are_its_recordings_and_straddle_no_splits(ucf_tree: Path) -> None:
+def test_the_groups_of_ucf101_are_recordings_and_lie_within_one_split(ucf_tree: Path) -> None:
     source = ucf101(ucf_tree)
     assert source.test.groups == ["v_Archery_g01", "v_Archery_g01", "v_Biking_g01", "v_Biking_g01"]
     groups = [set(source.split(name).groups) for name in ("train", "val", "test")]
     assert sum(map(len, groups)) == len(set.union(*groups))
 
 
-def test_ucf101_gives_the_frames_of_a_clip(ucf_tree: Path) -> None:
+def test_ucf101_reads_the_frames_of_a_clip(ucf_tree: Path) -> None:
     source = ucf101(ucf_tree)
     assert source.train.frames(0).shape == (12, 48, 64, 3)
     assert source.train.files(0) == (ucf_tree / "UCF-101" / ucf_names("train")[0],)
 
 
 @pytest.mark.parametrize("where", ["inside", "beside"])
-def test_the_folder_of_classes_may_be_named_too(ucf_tree: Path, where: str) -> None:
+def test_ucf101_opens_from_the_folder_of_classes_too(ucf_tree: Path, where: str) -> None:
     expected = parts(ucf101(ucf_tree))
     if where == "inside":
         (ucf_tree / "ucfTrainTestlist").rename(ucf_tree / "UCF-101" / "ucfTrainTestlist")
     assert parts(ucf101(ucf_tree / "UCF-101")) == expected
 
 
-def test_the_fingerprint_hangs_on_sizes_and_lists_and_not_on_the_place(ucf_tree: Path, tmp_path: Path) -> None:
+def test_the_fingerprint_depends_on_sizes_and_lists_but_not_on_the_location(ucf_tree: Path, tmp_path: Path) -> None:
     before = ucf101(ucf_tree).fingerprint
     shutil.copytree(ucf_tree, tmp_path / "copy")
     assert ucf101(tmp_path / "copy").fingerprint == before
@@ -200,13 +198,13 @@ def test_the_fingerprint_hangs_on_sizes_and_lists_and_not_on_the_place(ucf_tree:
     assert ucf101(tmp_path / "copy").fingerprint != before
 
 
-def test_without_its_lists_ucf101_is_refused_with_the_remedy(ucf_tree: Path) -> None:
+def test_ucf101_without_its_lists_is_refused_with_the_remedy(ucf_tree: Path) -> None:
     shutil.rmtree(ucf_tree / "ucfTrainTestlist")
-    assert refusal(lambda: ucf101(ucf_tree)).startswith(f"{ucf_tree}: holds no ucfTrainTestlist")
+    assert refusal(lambda: ucf101(ucf_tree)).startswith(f"{ucf_tree}: no folder ucfTrainTestlist; --data ucf101=PATH must")
 
 
 @pytest.mark.parametrize("name", ["classInd.txt", "trainlist01.txt", "testlist01.txt"])
-def test_a_list_that_is_missing_is_named(ucf_tree: Path, name: str) -> None:
+def test_a_missing_list_is_named(ucf_tree: Path, name: str) -> None:
     (ucf_tree / "ucfTrainTestlist" / name).unlink()
     assert refusal(lambda: ucf101(ucf_tree)).startswith(f"{ucf_tree}/ucfTrainTestlist/{name}: ")
 
@@ -222,20 +220,20 @@ def test_a_list_that_is_missing_is_named(ucf_tree: Path, name: str) -> None:
         ("testlist01.txt", "Biking/v_Biking_g01_c01.avi"),
     ],
 )
-def test_a_line_that_is_wrong_is_named_by_list_and_number(ucf_tree: Path, name: str, line: str) -> None:
+def test_an_invalid_line_is_named_by_list_and_number(ucf_tree: Path, name: str, line: str) -> None:
     path = ucf_tree / "ucfTrainTestlist" / name
     number = len(path.read_text().splitlines()) + 1
     path.write_text(path.read_text() + line + "\n")
     assert refusal(lambda: ucf101(ucf_tree)).startswith(f"{path}, line {number}: ")
 
 
-def test_a_clip_that_is_listed_but_missing_is_named(ucf_tree: Path) -> None:
+def test_a_listed_clip_that_does_not_exist_is_named(ucf_tree: Path) -> None:
     path = ucf_tree / "UCF-101" / ucf_names("test")[0]
     path.unlink()
     assert refusal(lambda: ucf101(ucf_tree)).startswith(f"{path}: listed but missing")
 
 
-def test_a_training_list_with_a_single_group_a_class_is_refused(ucf_tree: Path) -> None:
+def test_a_training_list_with_one_group_per_class_is_refused(ucf_tree: Path) -> None:
     path = ucf_tree / "ucfTrainTestlist" / "trainlist01.txt"
     path.write_text("".join(line for line in path.read_text().splitlines(keepends=True) if "_g08_" in line))
     assert str(path) in refusal(lambda: ucf101(ucf_tree))
@@ -266,7 +264,7 @@ def make_folders(root: Path, counts: Mapping[str, int], names: Sequence[str] = (
     return root
 
 
-def test_a_fifth_of_a_class_is_tested_and_a_tenth_validated(tmp_path: Path) -> None:
+def test_a_fifth_of_each_class_is_test_and_a_tenth_validation(tmp_path: Path) -> None:
     source = class_folders(make_folders(tmp_path / "clips", {"run": 20, "sit": 10}))
     assert source.classes == ("run", "sit")
     counts = {}
@@ -275,19 +273,19 @@ def test_a_fifth_of_a_class_is_tested_and_a_tenth_validated(tmp_path: Path) -> N
     assert counts == {"train": [14, 7], "val": [2, 1], "test": [4, 2]}
 
 
-def test_a_clip_is_in_one_split_and_its_own_group(tmp_path: Path) -> None:
+def test_each_clip_is_in_one_split_and_is_its_own_group(tmp_path: Path) -> None:
     source = class_folders(make_folders(tmp_path / "clips", {"run": 9, "sit": 3}))
     names = [name for part in parts(source).values() for name in part]
     assert len(names) == len(set(names)) == 12
     assert list(source.train.groups) == list(source.train.names)
 
 
-def test_the_split_hangs_on_names_alone(tmp_path: Path) -> None:
+def test_the_split_depends_on_names_alone(tmp_path: Path) -> None:
     one, other = (class_folders(make_folders(tmp_path / place / "clips", {"run": 9, "sit": 4})) for place in ("a", "b"))
     assert parts(one) == parts(other)
 
 
-def test_suffixes_of_any_case_and_folders_within_a_class_are_found_and_other_files_are_not(tmp_path: Path) -> None:
+def test_clips_in_subfolders_and_with_uppercase_suffixes_are_found_and_other_files_ignored(tmp_path: Path) -> None:
     root = make_folders(tmp_path / "clips", {"run": 3, "sit": 3, "run/far": 1}, ["run/B.MP4", "run/notes.txt"])
     names = {name for part in parts(class_folders(root)).values() for name in part}
     assert {"run/far/000.mp4", "run/B.MP4"} < names
@@ -299,15 +297,15 @@ def test_a_class_with_too_few_clips_is_named(tmp_path: Path) -> None:
     assert refusal(lambda: class_folders(root)).startswith(f"{root}/sit: 2 clips")
 
 
-def test_a_tree_of_a_single_class_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_tree_with_one_class_is_refused_by_name(tmp_path: Path) -> None:
     root = make_folders(tmp_path / "clips", {"run": 5})
-    assert str(root) in refusal(lambda: class_folders(root))
+    assert refusal(lambda: class_folders(root)).startswith(f"{root}: 1 class folders")
 
 
 # Embedded
 
 
-def test_the_street_actions_are_280_56_and_128() -> None:
+def test_the_street_actions_have_280_training_56_validation_and_128_test_clips() -> None:
     assert {name: len(found) for name, found in parts(DATASETS["street_actions"].source(None)).items()} == {
         "train": 280,
         "val": 56,
@@ -315,14 +313,14 @@ def test_the_street_actions_are_280_56_and_128() -> None:
     }
 
 
-def test_every_split_of_the_street_actions_holds_every_action_equally_often() -> None:
+def test_every_action_occurs_equally_often_in_each_split() -> None:
     source = DATASETS["street_actions"].source(None)
     for name, found in parts(source).items():
         counts = np.bincount([source.split(name).target(index) for index in range(len(found))])
         assert set(counts) == {len(found) // len(ACTIONS)}
 
 
-def test_an_embedded_item_is_a_clip_and_a_check_reads_it() -> None:
+def test_a_check_reads_embedded_clips() -> None:
     dataset, split = DATASETS["street_actions"], street_clips(0, 2)
     source = replace(dataset.source(None), train=split)
     assert split.frames(1).shape == (16, 96, 128, 3)
@@ -335,10 +333,10 @@ def test_an_embedded_item_is_a_clip_and_a_check_reads_it() -> None:
 # Real clips
 
 
-def test_real_ucf101_clips_are_read_through_lists_written_here(tmp_path: Path) -> None:
+def test_real_ucf101_clips_are_read_through_lists(tmp_path: Path) -> None:
     place = os.environ.get("STUDY_TEST_DATA")
     if place is None:
-        pytest.skip("STUDY_TEST_DATA is not set: it names a folder that holds ucf101/UCF-101")
+        pytest.skip("STUDY_TEST_DATA is not set; set it to a folder with ucf101/UCF-101")
     for name in ("ApplyEyeMakeup", "BaseballPitch"):
         (tmp_path / "UCF-101" / name).mkdir(parents=True)
         for group in ("g01", "g08", "g09"):
@@ -358,6 +356,6 @@ def test_real_ucf101_clips_are_read_through_lists_written_here(tmp_path: Path) -
 def test_real_mp4_clips_are_read() -> None:
     place = os.environ.get("STUDY_TEST_DATA")
     if place is None:
-        pytest.skip("STUDY_TEST_DATA is not set: it names a folder that holds clips")
+        pytest.skip("STUDY_TEST_DATA is not set; set it to a folder with clips")
     shapes = {name: read_clip(Path(place, "clips", f"{name}.mp4")).shape for name in ("demo", "rawvideo", "test")}
     assert shapes == {"demo": (280, 256, 340, 3), "rawvideo": (32, 256, 340, 3), "test": (300, 256, 340, 3)}

@@ -1,20 +1,23 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from trainables import ARCHITECTURES, DATASETS, Source
+from trainables import DATASETS, Architecture, Source, Workload, train
+from trainables.contracts import CLEAN
+from trainables.recipes.recipes import BASELINE
 from trainables.tasks.segmentation.cityscapes import CLASSES, VALIDATION_CITIES
 
 CITIES = {"train": ("aachen", *VALIDATION_CITIES), "val": ("frankfurt", "lindau")}
 ROAD, PARKING, CAR, LICENCE_PLATE = 7, 9, 26, 255
-"""Label numbers of the native annotation; a parking lot is not evaluated, and a licence plate's -1 is 255 in a byte."""
+"""Labels in native annotations. Parking is not evaluated; licence plates have label -1, stored as 255."""
 
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """Two images of 32x64 a city, in the native layout."""
+    """Two images of 32x64 per city, in the native layout."""
     for part, cities in CITIES.items():
         for city in cities:
             for number in range(2):
@@ -47,26 +50,26 @@ def test_test_is_the_official_validation_part_and_validation_is_whole_training_c
     assert {name.split("/")[2] for name in source.train.names} == {"aachen"}
 
 
-def test_labels_become_training_numbers_and_the_rest_is_void(tree: Path) -> None:
+def test_evaluated_labels_become_classes_and_the_others_void(tree: Path) -> None:
     target = opened(tree).train.target(0)
     assert target[0, :4].tolist() == [255, CLASSES.index("car"), 255, CLASSES.index("road")]
 
 
-def test_frames_are_as_distributed(tree: Path) -> None:
+def test_frames_have_their_native_size(tree: Path) -> None:
     assert opened(tree).test.frames(1).shape == (1, 32, 64, 3)
 
 
-def test_cities_are_resampled_apart(tree: Path) -> None:
+def test_no_group_crosses_cities(tree: Path) -> None:
     test = opened(tree).test
     assert test.groups == [test.names[0], test.names[0], test.names[2], test.names[2]]
 
 
-def test_images_and_masks_are_brought_to_the_size_that_is_asked_for(tree: Path) -> None:
-    source, segnet = opened(tree), ARCHITECTURES["segnet"]
-    example = segnet.example(source.train.frames(0), source.train.target(0), segnet.hyper(size=(16, 32)), None)
+def test_images_and_masks_are_resized_to_the_given_size(tree: Path, segnet: Architecture) -> None:
+    source, hyper = opened(tree), replace(segnet.hyper, size=(16, 32))
+    example = segnet.inputs.example(source.train.frames(0), source.train.target(0), hyper, None)
     assert example["image"].shape == (3, 16, 32)
     assert example["mask"].shape == (16, 32)
-    assert set(np.unique(example["mask"])) <= {0, 13, 255}  # nearest: no class is made up between two
+    assert set(np.unique(example["mask"])) <= {0, 13, 255}  # nearest neighbour: no label in between
 
 
 def without_annotation(tree: Path) -> str:
@@ -83,24 +86,20 @@ def without_annotations(tree: Path) -> str:
 def without_validation_cities(tree: Path) -> str:
     for city in VALIDATION_CITIES:
         (tree / "leftImg8bit/train" / city).rename(tree / city)
-    return f"{tree / 'leftImg8bit'}: no image for validation"
+    return f"{tree / 'leftImg8bit/train'}: no image for validation; add at least one of the cities darmstadt"
 
 
 @pytest.mark.parametrize("spoil", [without_annotation, without_annotations, without_validation_cities])
-def test_an_incomplete_tree_is_refused_in_one_line_that_names_the_place(tree: Path, spoil: object) -> None:
+def test_an_incomplete_tree_is_refused_in_one_line_naming_the_place(tree: Path, spoil: object) -> None:
     assert callable(spoil)
-    said = spoil(tree)
+    expected = spoil(tree)
     with pytest.raises(ValueError, match=r"^[^\n]+$") as refused:
         opened(tree)
-    assert str(refused.value).startswith(said)
+    assert str(refused.value).startswith(expected)
 
 
-def test_a_step_of_training_on_cityscapes_runs(tree: Path) -> None:
-    from trainables import train
-    from trainables.recipes.recipes import BASELINE
-
-    segnet = ARCHITECTURES["segnet"]
-    hyper = segnet.hyper(batch_size=2, lr=0.01, width=1 / 16, convolutions=(1,) * 5, size=(32, 64))
-    (epoch,) = train(segnet, BASELINE, hyper, data=opened(tree), epochs=1, seed=0)
+def test_an_epoch_of_training_on_cityscapes_runs(tree: Path, segnet: Architecture) -> None:
+    hyper = replace(segnet.hyper, batch_size=2, lr=0.01, width=1 / 16, convolutions=(1,) * 5, size=(32, 64))
+    (epoch,) = train(Workload(architecture=segnet, hyper=hyper, data=opened(tree)), BASELINE, epochs=1, seed=0)
     assert epoch.losses["loss"] > 0
-    assert 0 <= epoch.validation["miou"] <= 1
+    assert 0 <= epoch.validation[CLEAN]["miou"] <= 1

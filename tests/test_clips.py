@@ -16,12 +16,12 @@ def described(action: str, seed: int = 3) -> Clip:
 
 
 def actor(action: str, seed: int = 3) -> list[Person]:
-    """Who acts, in each frame."""
+    """The acting person in each frame."""
     return [people[0] for people in described(action, seed).people]
 
 
 def quiet(description: Clip) -> Clip:
-    """Without noise, uneven light and shake."""
+    """The clip without noise, uneven light and shake."""
     light = dataclasses.replace(description.place.light, noise=0.0, slope=(0.0, 0.0))
     return dataclasses.replace(description, place=dataclasses.replace(description.place, light=light), shake=STILL)
 
@@ -31,11 +31,11 @@ def test_a_clip_is_16_rgb_frames() -> None:
     assert (frames.shape, frames.dtype) == ((16, 96, 128, 3), np.dtype(np.uint8))
 
 
-def test_the_actions_take_turns() -> None:
+def test_actions_cycle_by_index() -> None:
     assert [action_of(index) for index in range(10)] == [0, 1, 2, 3, 4, 5, 6, 7, 0, 1]
 
 
-def test_a_clip_shows_its_action() -> None:
+def test_a_clip_renders_the_description_of_its_action() -> None:
     assert np.array_equal(clip(3, 11), render_clip(describe_clip(np.random.default_rng([3, 11]), action_of(11)), 96, 128))
 
 
@@ -49,7 +49,7 @@ def test_another_seed_or_index_gives_another_clip(seed: int, index: int) -> None
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_without_shake_a_frame_is_the_picture_of_its_place_and_people(seed: int) -> None:
+def test_a_frame_without_shake_equals_the_rendered_place_with_its_people(seed: int) -> None:
     description = dataclasses.replace(described("walk_left", seed), shake=STILL)
     place, frames = description.place, render_clip(description, 96, 128)
     for number in (0, 9):
@@ -58,7 +58,7 @@ def test_without_shake_a_frame_is_the_picture_of_its_place_and_people(seed: int)
         assert np.array_equal(frames[number], render(alone, 96, 128).rgb)
 
 
-def test_what_stands_before_the_people_hides_them() -> None:
+def test_things_in_front_of_the_people_hide_them() -> None:
     description = dataclasses.replace(described("wave"), shake=STILL)
     person = description.people[0][0]
     nearer = dataclasses.replace(person, distance=person.distance - 1)
@@ -70,44 +70,44 @@ def test_what_stands_before_the_people_hides_them() -> None:
 
 
 @pytest.mark.parametrize(("right", "down"), [(3, 0), (0, 2), (-2, -3)])
-def test_a_camera_that_moves_sees_the_same_picture_elsewhere(right: int, down: int) -> None:
+def test_shake_translates_the_picture(right: int, down: int) -> None:
     description = quiet(described("wave"))
     moved = dataclasses.replace(description, shake=((right, down),) * 16)
     before, after = (render_clip(each, 96, 128)[0].astype(int) for each in (description, moved))
     assert np.abs(after[8:-8, 8:-8] - before[8 + down : 88 + down, 8 + right : 120 + right]).max() <= 1
 
 
-def test_every_frame_has_its_own_noise() -> None:
+def test_each_frame_has_its_own_noise() -> None:
     description = described("wave")
     frozen = dataclasses.replace(description, people=description.people[:1] * 16, shake=STILL)
     frames = render_clip(frozen, 96, 128).astype(int)
     assert 0.5 < (frames[1] - frames[0]).std() < 8
 
 
-@pytest.mark.parametrize(("action", "way"), [("walk_left", -1), ("walk_right", 1)])
-def test_who_walks_goes_steadily_to_one_side(action: str, way: int) -> None:
+@pytest.mark.parametrize(("action", "sign"), [("walk_left", -1), ("walk_right", 1)])
+def test_a_walking_person_moves_steadily_to_one_side(action: str, sign: int) -> None:
     steps = np.diff([person.x for person in actor(action)])
-    assert (way * steps > 0.04).all()
+    assert (sign * steps > 0.04).all()
 
 
-def test_who_approaches_comes_nearer() -> None:
+def test_an_approaching_person_comes_nearer() -> None:
     assert (np.diff([person.distance for person in actor("approach")]) < -0.04).all()
 
 
-def test_who_jumps_leaves_the_ground_and_who_does_not_stays_on_it() -> None:
+def test_only_a_jumping_person_leaves_the_ground() -> None:
     lifts = {action: max(person.lift for seed in range(4) for person in actor(action, seed)) for action in ACTIONS}
     assert lifts.pop("jump") > 0.2
     assert set(lifts.values()) == {0.0}
 
 
 @pytest.mark.parametrize(("action", "field"), [("raise_arms", "left_shoulder"), ("squat", "crouch"), ("sway", "lean")])
-def test_only_its_own_action_changes_what_it_moves(action: str, field: str) -> None:
+def test_a_joint_moves_only_in_its_own_action(action: str, field: str) -> None:
     spans = {each: np.ptp([getattr(person.pose, field) for person in actor(each)]) for each in ACTIONS}
     assert spans.pop(action) > 0.2
     assert set(spans.values()) == {0.0}
 
 
-def test_who_waves_moves_one_arm_and_who_raises_arms_both() -> None:
+def test_waving_moves_one_arm_and_raising_arms_moves_both() -> None:
     spans = {
         (action, side): np.ptp([getattr(person.pose, f"{side}_shoulder") for person in actor(action)])
         for action in ("wave", "raise_arms")
@@ -118,23 +118,23 @@ def test_who_waves_moves_one_arm_and_who_raises_arms_both() -> None:
     assert spans["wave", "left"] == 0
 
 
-def test_the_joints_of_somebody_in_the_air_are_higher_by_as_much() -> None:
+def test_joints_rise_with_a_jumping_person() -> None:
     person = actor("jump")[0]
     low, high = (np.array(list(dataclasses.replace(person, lift=lift).joints().values())) for lift in (0.0, 0.3))
     assert high == pytest.approx(low + np.array([0, 0.3]))
 
 
-def test_most_clips_show_an_action_on_its_own_ground() -> None:
+def test_most_clips_show_an_action_on_its_usual_ground() -> None:
     for action, own in zip(ACTIONS, GROUNDS, strict=True):
         patterns = [described(action, seed).place.ground.pattern for seed in range(60)]
         assert 0.6 < np.mean([pattern == own for pattern in patterns]) < 1
 
 
-def test_no_two_actions_share_a_ground() -> None:
+def test_each_action_has_its_own_ground() -> None:
     assert len(set(GROUNDS)) == len(ACTIONS)
 
 
-def test_a_pattern_shows_on_the_ground_alone() -> None:
+def test_a_pattern_shows_only_on_the_ground() -> None:
     description = quiet(described("wave"))
     ground = dataclasses.replace(description.place.ground, pattern=None)
     plain = dataclasses.replace(description, place=dataclasses.replace(description.place, ground=ground))
@@ -144,7 +144,7 @@ def test_a_pattern_shows_on_the_ground_alone() -> None:
     assert (one != other)[horizon + 8 :].mean() > 0.4
 
 
-def test_the_people_in_front_are_in_view_throughout() -> None:
+def test_the_people_in_front_stay_in_view() -> None:
     for action in ACTIONS:
         description = described(action)
         for people in description.people:

@@ -7,15 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from search_spaces import SPACES
-from trainables import ARCHITECTURES, Numerics
-from trainables.tasks.depth import DepthGANHyper
-from trainables.tasks.depth.depth_gan import DepthGANLearner, Discriminator, Generator, decoded, encoded
+from trainables import Numerics
 from trainables.engine.numerics import computing
+from trainables.tasks.depth import DEPTH, INPUTS, DepthGANHyper
+from trainables.tasks.depth.depth_gan import DepthGANLearner, Discriminator, Generator, decoded, encoded
 
 DOWN = [(3, 64), (64, 128), (128, 256), (256, 512), *[(512, 512)] * 4]
 UP = [(512, 512), *[(1024, 512)] * 3, (1024, 256), (512, 128), (256, 64), (128, 1)]
 PATCH = [(4, 64), (64, 128), (128, 256), (256, 512), (512, 1)]
-SMALL = DepthGANHyper(batch_size=2, lr=1e-3, width=4, levels=3, size=(32, 40))
+SMALL = DepthGANHyper(batch_size=2, lr=1e-3, width=4, downsamplings=3, size=(32, 40))
 
 
 def learner(hyper: DepthGANHyper = SMALL, **changes: Any) -> DepthGANLearner:
@@ -36,7 +36,7 @@ def parameters(network: nn.Module) -> int:
 
 
 def kinds(network: nn.Module) -> list[str]:
-    """The layers in order, without containers."""
+    """Class names of the layers, in order, without containers."""
     return [type(part).__name__ for part in network.modules() if not list(part.children())]
 
 
@@ -45,7 +45,7 @@ def kinds(network: nn.Module) -> list[str]:
 
 def test_the_published_generator_has_eight_convolutions_down_and_eight_up() -> None:
     with torch.device("meta"):
-        network = Generator(width=64, levels=8)
+        network = Generator(width=64, downsamplings=8)
     down = [part for part in network.modules() if isinstance(part, nn.Conv2d)]
     up = [part for part in network.modules() if isinstance(part, nn.ConvTranspose2d)]
     assert [(part.in_channels, part.out_channels) for part in down] == DOWN
@@ -53,9 +53,9 @@ def test_the_published_generator_has_eight_convolutions_down_and_eight_up() -> N
     assert {(part.kernel_size, part.stride, part.padding) for part in (*down, *up)} == {((4, 4), (2, 2), (1, 1))}
 
 
-def test_batch_norm_follows_all_but_the_outermost_convolutions_and_the_innermost_down() -> None:
+def test_batch_norm_follows_all_convolutions_except_the_outermost_and_the_one_into_the_bottleneck() -> None:
     with torch.device("meta"):
-        network = Generator(width=64, levels=8)
+        network = Generator(width=64, downsamplings=8)
     norm_down, norm_up = ["LeakyReLU", "Conv2d", "BatchNorm2d"], ["ReLU", "ConvTranspose2d", "BatchNorm2d"]
     assert kinds(network.down) == ["Conv2d", *norm_down * 6, "LeakyReLU", "Conv2d"]
     assert kinds(network.up) == [*norm_up * 7, "ReLU", "ConvTranspose2d", "Tanh"]
@@ -64,14 +64,14 @@ def test_batch_norm_follows_all_but_the_outermost_convolutions_and_the_innermost
 
 def test_the_published_generator_has_54_million_parameters() -> None:
     with torch.device("meta"):
-        network = Generator(width=64, levels=8)
+        network = Generator(width=64, downsamplings=8)
     kernels = sum(16 * before * after for before, after in (*DOWN, *UP))
     norms = sum(2 * after for _, after in (*DOWN[1:-1], *UP[:-1]))
     assert parameters(network) == kernels + norms + 1  # the last convolution's bias
     assert kernels + norms + 1 == 54_409_857
 
 
-def test_the_published_discriminator_has_three_strides_and_two_convolutions_without() -> None:
+def test_the_published_discriminator_has_three_strided_convolutions_and_two_unstrided() -> None:
     with torch.device("meta"):
         network = Discriminator(width=64)
     parts = [part for part in network.modules() if isinstance(part, nn.Conv2d)]
@@ -89,7 +89,7 @@ def test_the_published_discriminator_has_2_8_million_parameters() -> None:
     assert parameters(network) == 2_766_657
 
 
-def test_a_verdict_sees_70_pixels() -> None:
+def test_a_verdict_depends_on_70x70_pixels() -> None:
     torch.manual_seed(0)
     network = Discriminator(width=2).eval()
     image = torch.zeros(1, 3, 256, 256, requires_grad=True)
@@ -104,9 +104,9 @@ def test_a_verdict_sees_70_pixels() -> None:
 def test_the_bottleneck_of_the_published_network_is_one_pixel() -> None:
     sizes = []
     with torch.device("meta"):
-        network = Generator(width=64, levels=8)
-        for stage in network.down:
-            stage.register_forward_hook(lambda _module, _inputs, output: sizes.append(output.shape[-1]))
+        network = Generator(width=64, downsamplings=8)
+        for block in network.down:
+            block.register_forward_hook(lambda _module, _inputs, output: sizes.append(output.shape[-1]))
         assert network(torch.zeros(2, 3, 256, 256)).shape == (2, 1, 256, 256)
     assert sizes == [128, 64, 32, 16, 8, 4, 2, 1]
 
@@ -114,7 +114,7 @@ def test_the_bottleneck_of_the_published_network_is_one_pixel() -> None:
 def test_the_published_hyper_parameters_are_the_papers() -> None:
     hyper = DepthGANHyper()
     assert (hyper.batch_size, hyper.lr, hyper.betas, hyper.l1_weight) == (10, 1e-4, (0.5, 0.999), 100.0)
-    assert (hyper.width, hyper.levels, hyper.size) == (64, 8, (256, 256))
+    assert (hyper.width, hyper.downsamplings, hyper.size) == (64, 8, (256, 256))
 
 
 def test_the_published_network_takes_a_step() -> None:
@@ -124,9 +124,9 @@ def test_the_published_network_takes_a_step() -> None:
     assert all(each.grad is not None and bool(each.grad.abs().sum() > 0) for each in published.generator.parameters())
 
 
-def test_weights_start_as_in_pix2pix() -> None:
+def test_weights_are_initialised_as_in_pix2pix() -> None:
     torch.manual_seed(0)
-    network = Generator(width=16, levels=4)
+    network = Generator(width=16, downsamplings=4)
     kernels = torch.cat([part.weight.flatten() for part in network.modules() if isinstance(part, nn.Conv2d)])
     gains = torch.cat([part.weight.flatten() for part in network.modules() if isinstance(part, nn.BatchNorm2d)])
     assert (float(kernels.detach().mean()), float(kernels.detach().std())) == pytest.approx((0, 0.02), abs=1e-3)
@@ -135,7 +135,7 @@ def test_weights_start_as_in_pix2pix() -> None:
 
 def test_the_demo_trains_the_reduced_network() -> None:
     hyper = SPACES["demo"].budgets["depth_gan"].hyper
-    assert (hyper["width"], hyper["levels"]) == (12, 5)
+    assert (hyper["width"], hyper["downsamplings"]) == (12, 5)
 
 
 # Sizes and ranges
@@ -143,10 +143,10 @@ def test_the_demo_trains_the_reduced_network() -> None:
 
 def test_skips_join_layers_of_the_same_size() -> None:
     sizes = {}
-    network = Generator(width=4, levels=3)
-    for name, stage in network.named_modules():
-        if isinstance(stage, nn.ConvTranspose2d):
-            stage.register_forward_hook(
+    network = Generator(width=4, downsamplings=3)
+    for name, module in network.named_modules():
+        if isinstance(module, nn.ConvTranspose2d):
+            module.register_forward_hook(
                 lambda _module, inputs, _output, name=name: sizes.update({name: tuple(inputs[0].shape[1:])})
             )
     assert network(torch.zeros(2, 3, 32, 40)).shape == (2, 1, 32, 40)
@@ -154,34 +154,34 @@ def test_skips_join_layers_of_the_same_size() -> None:
 
 
 @pytest.mark.parametrize("size", [(250, 256), (256, 100), (0, 256)])
-def test_a_size_that_does_not_halve_to_the_bottleneck_is_refused_by_value(size: tuple[int, int]) -> None:
+def test_a_size_that_cannot_be_halved_often_enough_is_refused_with_its_value(size: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match=rf"size \({size[0]}, {size[1]}\).*multiples of 256"):
         DepthGANHyper(size=size)
 
 
-def test_a_size_below_what_the_discriminator_needs_is_refused() -> None:
-    with pytest.raises(ValueError, match="32 or more"):
-        DepthGANHyper(size=(16, 32), levels=4)
+def test_a_size_too_small_for_the_discriminator_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least 32"):
+        DepthGANHyper(size=(16, 32), downsamplings=4)
 
 
 @pytest.mark.parametrize(("near", "far"), [(0.0, 80.0), (5.0, 5.0), (1.0, -1.0)])
-def test_a_range_of_depths_that_is_none_is_refused_by_value(near: float, far: float) -> None:
-    with pytest.raises(ValueError, match=f"from {near} to {far} m"):
+def test_an_empty_range_of_depths_is_refused_with_its_values(near: float, far: float) -> None:
+    with pytest.raises(ValueError, match=f"min_depth {near} and max_depth {far} are no range"):
         DepthGANHyper(min_depth=near, max_depth=far)
 
 
-@pytest.mark.parametrize(("width", "levels"), [(0, 8), (64, 1)])
-def test_no_width_or_too_few_levels_are_refused_by_value(width: int, levels: int) -> None:
-    with pytest.raises(ValueError, match=f"not {width} and {levels}"):
-        DepthGANHyper(width=width, levels=levels)
+@pytest.mark.parametrize(("width", "downsamplings"), [(0, 8), (64, 1)])
+def test_width_zero_or_too_few_downsamplings_are_refused_with_their_values(width: int, downsamplings: int) -> None:
+    with pytest.raises(ValueError, match=f"width {width} and downsamplings {downsamplings} are too small"):
+        DepthGANHyper(width=width, downsamplings=downsamplings)
 
 
-def test_the_linear_representation_of_depths_by_hand() -> None:
+def test_the_linear_representation_of_depths_computed_by_hand() -> None:
     hyper = replace(SMALL, representation="linear", max_depth=80.0)
     assert encoded(torch.tensor([20.0, 40.0, 80.0]), hyper).tolist() == pytest.approx([-0.5, 0, 1])
 
 
-def test_the_logarithmic_representation_of_depths_by_hand() -> None:
+def test_the_logarithmic_representation_of_depths_computed_by_hand() -> None:
     hyper = replace(SMALL, representation="log", min_depth=1.0, max_depth=81.0)
     assert encoded(torch.tensor([1.0, 3.0, 9.0, 81.0]), hyper).tolist() == pytest.approx([-1, -0.5, 0, 1], abs=1e-6)
 
@@ -194,7 +194,7 @@ def test_decoding_is_the_inverse_of_encoding(representation: Any) -> None:
 
 
 @pytest.mark.parametrize("representation", ["linear", "log"])
-def test_no_output_of_the_generator_leaves_the_range_of_depths(representation: Any) -> None:
+def test_decoded_depths_stay_within_the_range(representation: Any) -> None:
     hyper = replace(SMALL, representation=representation)
     depths = decoded(torch.tensor([-1.0, 0.0, 1.0]), hyper)
     assert float(depths.min()) >= np.float32(hyper.min_depth) > 0
@@ -205,7 +205,7 @@ def test_no_output_of_the_generator_leaves_the_range_of_depths(representation: A
 
 
 class DepthOfEachPixel(nn.Module):
-    """Depths that are parameters: where a step changes them is where a gradient came from."""
+    """Its depths are parameters, so the depths that a step changes are those that had a gradient."""
 
     def __init__(self, height: int, width: int) -> None:
         super().__init__()
@@ -232,13 +232,13 @@ def test_the_l1_loss_is_the_mean_over_the_known_pixels() -> None:
     assert float(losses["l1"]) == pytest.approx((1 + 0.5 + 0 + 0.5) / 4)
 
 
-def test_a_batch_of_unknown_depth_alone_has_a_finite_loss() -> None:
+def test_a_batch_without_known_depth_has_a_finite_loss() -> None:
     losses = learner().update(batch(unknown=1.0))
     assert float(losses["l1"]) == 0
     assert all(bool(torch.isfinite(loss)) for loss in losses.values())
 
 
-def test_the_discriminator_gets_the_same_where_the_truth_is_unknown() -> None:
+def test_the_discriminator_receives_zero_where_the_truth_is_unknown() -> None:
     trained, given = learner(), batch()
     seen: list[Tensor] = []
     trained.discriminator.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[1].detach().clone()))
@@ -256,7 +256,7 @@ def test_a_step_changes_both_networks() -> None:
     assert {name for name in before if name.startswith("discriminator.")} - same
 
 
-def test_the_discriminator_steps_before_it_judges_for_the_generator() -> None:
+def test_the_discriminator_steps_before_it_judges_the_generators_depths() -> None:
     trained = learner()
     order: list[str] = []
     weights: list[Tensor] = []
@@ -273,7 +273,7 @@ def test_the_discriminator_steps_before_it_judges_for_the_generator() -> None:
     assert not torch.equal(weights[1], weights[2])
 
 
-def test_the_generators_step_leaves_the_discriminator_alone() -> None:
+def test_the_generators_step_does_not_change_the_discriminator() -> None:
     trained = learner()
     seen: list[Tensor] = []
 
@@ -287,7 +287,7 @@ def test_the_generators_step_leaves_the_discriminator_alone() -> None:
     assert torch.equal(before, after)
 
 
-def test_without_an_adversary_the_generator_does_not_hang_on_the_discriminator() -> None:
+def test_with_adversarial_weight_zero_the_generator_does_not_depend_on_the_discriminator() -> None:
     trained, other = (learner(replace(SMALL, adversarial_weight=0.0)) for _ in range(2))
     with torch.no_grad():
         for parameter in other.discriminator.parameters():
@@ -297,7 +297,7 @@ def test_without_an_adversary_the_generator_does_not_hang_on_the_discriminator()
     assert torch.equal(next(trained.generator.parameters()), next(other.generator.parameters()))
 
 
-def test_one_cycle_leaves_the_momentum_as_it_is() -> None:
+def test_one_cycle_does_not_change_the_momentum() -> None:
     trained = learner(replace(SMALL, lr_schedule="one_cycle"))
     trained.update(batch())
     for optimiser in trained.optimisers.values():
@@ -316,7 +316,7 @@ def test_training_on_one_batch_lowers_the_l1_loss() -> None:
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_predictions_are_metres_within_the_range(precision: Any) -> None:
+def test_predictions_are_in_metres_within_the_range(precision: Any) -> None:
     trained, given = learner(), batch()
     trained.network.eval()
     with torch.inference_mode(), computing(Numerics(precision=precision), "cpu"):
@@ -346,20 +346,19 @@ def test_a_prediction_does_not_depend_on_the_other_items_of_a_batch() -> None:
     assert together[1] == pytest.approx(alone[0], rel=1e-4)
 
 
-def test_an_example_is_brought_to_the_size_without_mixing_depths() -> None:
-    gan = ARCHITECTURES["depth_gan"]
+def test_an_example_is_resized_without_averaging_depths() -> None:
     frames = np.random.default_rng(0).integers(0, 256, (1, 90, 70, 3), np.uint8)
     target = np.random.default_rng(1).choice(np.array([0, 2.5, 30, 655.35], np.float32), (90, 70))
-    example = gan.example(frames, target, SMALL, None)
+    example = INPUTS.example(frames, target, SMALL, None)
     assert (example["image"].shape, example["image"].dtype) == ((3, 32, 40), np.dtype(np.uint8))
     assert (example["depth"].shape, example["depth"].dtype) == ((32, 40), np.dtype(np.float32))
     assert set(np.unique(example["depth"])) == {0, 2.5, 30, 80}
 
 
-def test_a_picture_is_the_image_above_a_map_that_is_bright_where_it_is_near() -> None:
+def test_a_picture_is_the_image_above_a_depth_map_that_is_bright_where_it_is_near() -> None:
     frames = np.full((1, 20, 30, 3), 7, np.uint8)
     depths = np.geomspace(0.5, 80, 6, dtype=np.float32).reshape(1, 6)
-    picture = ARCHITECTURES["depth_gan"].picture(frames, depths)
+    picture = DEPTH.picture(frames, depths)
     assert picture.shape == (40, 30, 3)
     assert (picture[:20] == 7).all()
     brightness = picture[20, ::5].astype(int).sum(axis=1)

@@ -20,7 +20,7 @@ def of(prediction: Map, truth: Map, max_depth: float = MAX_DEPTH) -> dict[str, f
 
 
 def maps(seed: int, *, unknown: float = 0.2) -> tuple[Map, Map]:
-    """A random prediction and its truth, of which a share is unknown."""
+    """A random prediction and its truth, which is unknown in a share of the pixels."""
     rng = np.random.default_rng(seed)
     truth = rng.uniform(1, MAX_DEPTH, (7, 9)).astype(np.float32)
     prediction = (truth * rng.uniform(0.5, 1.5, truth.shape)).clip(0.1, MAX_DEPTH).astype(np.float32)
@@ -28,7 +28,7 @@ def maps(seed: int, *, unknown: float = 0.2) -> tuple[Map, Map]:
 
 
 def literal(pairs: list[tuple[Map, Map]], max_depth: float) -> dict[str, float]:
-    """The definitions, pixel by pixel and image by image."""
+    """The metrics as defined, computed pixel by pixel and image by image."""
     images: dict[str, list[float]] = {name: [] for name in METRICS}
     for prediction, truth in pairs:
         relative = squared_relative = squared = 0.0
@@ -51,7 +51,7 @@ def literal(pairs: list[tuple[Map, Map]], max_depth: float) -> dict[str, float]:
     return {name: sum(values) / len(values) for name, values in images.items()}
 
 
-def test_the_metrics_of_two_pixels_by_hand() -> None:
+def test_the_metrics_of_two_pixels_computed_by_hand() -> None:
     # Off by 1 at 2 m and by 3 at 10 m.
     assert of(metres(3, 7), metres(2, 10)) == pytest.approx(
         {
@@ -65,17 +65,17 @@ def test_the_metrics_of_two_pixels_by_hand() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_metrics_of_an_image_are_the_literal_definitions(seed: int) -> None:
+def test_the_metrics_of_an_image_match_their_definitions(seed: int) -> None:
     assert of(*maps(seed)) == pytest.approx(literal([maps(seed)], MAX_DEPTH))
 
 
-def test_the_metrics_of_many_images_are_the_means_of_their_own() -> None:
+def test_the_metrics_of_several_images_are_means_over_the_images() -> None:
     pairs = [maps(seed) for seed in range(4)]
     found = score([errors(*pair, MAX_DEPTH) for pair in pairs], np.ones((1, 4), np.int64))
     assert {name: float(values[0]) for name, values in found.items()} == pytest.approx(literal(pairs, MAX_DEPTH))
 
 
-def test_pixels_of_unknown_depth_count_nowhere() -> None:
+def test_pixels_of_unknown_depth_are_ignored() -> None:
     assert of(metres(3, 7, 50), metres(2, 10, 0)) == of(metres(3, 7), metres(2, 10))
 
 
@@ -84,7 +84,7 @@ def test_a_perfect_prediction_has_no_error() -> None:
     assert set(of(truth, truth).values()) == {0.0}
 
 
-def test_the_normalised_errors_do_not_change_with_the_unit() -> None:
+def test_the_normalised_errors_do_not_depend_on_the_unit() -> None:
     prediction, truth = maps(0)
     one, other = of(prediction, truth), of(prediction / np.float32(10), truth / np.float32(10), MAX_DEPTH / 10)
     for name in ("abs_rel", "sq_rel_normalised", "rmse_normalised"):
@@ -101,9 +101,9 @@ def test_an_image_without_known_depth_changes_nothing() -> None:
     }
 
 
-def test_no_image_with_known_depth_is_refused_rather_than_nan() -> None:
+def test_images_without_any_known_depth_are_refused() -> None:
     unknown = errors(metres(1, 2), metres(0, 0), MAX_DEPTH)
-    with pytest.raises(ValueError, match="no image that is scored has a pixel of known depth"):
+    with pytest.raises(ValueError, match="none of the images to be scored has a pixel of known depth"):
         score([unknown, unknown], np.ones((1, 2), np.int64))
 
 

@@ -1,5 +1,7 @@
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,38 +15,34 @@ from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops import FrozenBatchNorm2d
 
 from search_spaces import SPACES
-from trainables import ARCHITECTURES, CODECS, DATASETS, Condition, Recipe, Source, evaluate, recalibrate, recipes, train
+from trainables import DATASETS, Condition, Recipe, Source, Workload, evaluate, recalibrate, train
+from trainables.recipes.recipes import BASELINE
+from trainables.tasks.detection import DETECTION, FASTER_RCNN, INPUTS
 from trainables.tasks.detection.boxes import Truth
 from trainables.tasks.detection.faster_rcnn import DetectionLearner, take_backbone, take_detector
 
-FASTER_RCNN = ARCHITECTURES["faster_rcnn"]
-REDUCED = SPACES["demo"].budgets["faster_rcnn"].hyper
-BASELINE = recipes(None)[0]
+PUBLISHED = FASTER_RCNN.hyper
+REDUCED = replace(PUBLISHED, **SPACES["demo"].budgets["faster_rcnn"].hyper)
 CATEGORIES = tuple(FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"])
 EIGHTY = tuple(name for name in CATEGORIES[1:] if name != "N/A")
 LOSSES = {"loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg"}
 
 
-class Classes:
-    """All of a source that a network asks for."""
-
-    def __init__(self, *names: str) -> None:
-        self.classes = names
-
-
-def learner(classes: Sequence[str] = ("a", "b", "c"), *, device: str = "cpu", **changes: Any) -> Any:
+def learner(hyper: Any = PUBLISHED, classes: Sequence[str] = ("a", "b", "c"), *, device: str = "cpu") -> Any:
     torch.manual_seed(0)
+    source: Any = SimpleNamespace(classes=tuple(classes))  # the part of a source that the network uses
     with torch.device(device):
-        return FASTER_RCNN.learner(FASTER_RCNN.hyper(**changes), Classes(*classes), 4, device)  # type: ignore[arg-type]
+        return FASTER_RCNN.learner(hyper, source, 4, device)
 
 
 def without_memory(classes: int = 3, **changes: Any) -> Any:
-    """The published network, to be counted."""
-    return learner([str(number) for number in range(classes)], device="meta", **changes).network
+    """The published network on torch's meta device, which allocates no weights."""
+    return learner(replace(PUBLISHED, **changes), [str(number) for number in range(classes)], device="meta").network
 
 
 def reduced(**changes: Any) -> Any:
-    return learner(**{**REDUCED, **changes})
+    """A learner of the demo's network."""
+    return learner(replace(REDUCED, **changes))
 
 
 def truth(*boxes: Sequence[float], difficult: Sequence[int] = (), crowd: Sequence[int] = ()) -> Truth:
@@ -63,7 +61,7 @@ def batch_of(*truths: Truth, size: tuple[int, int] = (96, 128)) -> Any:
     rng = np.random.default_rng(0)
     frames = [rng.integers(0, 256, (1, *size, 3), np.uint8) for _ in truths]
     pairs = zip(frames, truths, strict=True)
-    return FASTER_RCNN.collate([FASTER_RCNN.example(each, target, FASTER_RCNN.hyper(), None) for each, target in pairs])
+    return INPUTS.collate([INPUTS.example(each, target, PUBLISHED, None) for each, target in pairs])
 
 
 def predicted(one: Any, batch: Any) -> Any:
@@ -72,17 +70,17 @@ def predicted(one: Any, batch: Any) -> Any:
         return one.predict(batch)
 
 
-# The network
+# Network
 
 
-def test_the_published_network_has_the_41_million_parameters_that_torchvision_states() -> None:
+def test_the_published_network_has_the_parameter_count_that_torchvision_states() -> None:
     counts = {number: sum(each.numel() for each in without_memory(number).parameters()) for number in (90, 20)}
     assert counts[90] == FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta["num_params"] == 41_755_286
-    # a class and its four corners each weigh 1024 features and a bias
+    # The class score and the four box coordinates each have 1024 weights and a bias per class.
     assert counts[20] == counts[90] - 70 * 5 * 1025 == 41_396_536
 
 
-def test_the_first_two_stages_of_the_published_network_and_its_batch_norms_are_frozen() -> None:
+def test_the_first_two_layers_and_all_batch_norms_of_the_published_network_are_frozen() -> None:
     network = without_memory()
     frozen = {name.split(".")[2] for name, each in network.named_parameters() if not each.requires_grad}
     assert frozen == {"conv1", "layer1"}
@@ -106,45 +104,45 @@ def test_the_reduced_network_has_seven_convolutions_of_stride_eight_and_under_ha
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"backbone": "huge"}, "unknown backbone 'huge': known are resnet50_fpn, small"),
-        ({"trainable_layers": 6}, "trainable_layers 6"),
+        ({"backbone": "huge"}, "unknown backbone 'huge'; use one of resnet50_fpn, small"),
+        ({"trainable_layers": 6}, "expected trainable_layers in 0..5, got 6"),
     ],
 )
-def test_a_network_that_does_not_exist_is_refused(changes: dict[str, Any], reason: str) -> None:
+def test_invalid_hyper_parameters_are_refused(changes: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
-        learner(**changes)
+        learner(replace(PUBLISHED, **changes))
 
 
 # Training
 
 
-def test_a_step_gives_the_losses_of_proposals_and_of_boxes() -> None:
+def test_a_step_returns_the_losses_of_proposals_and_of_boxes() -> None:
     assert set(reduced().update(batch_of(truth((10, 10, 40, 50)), truth((5, 5, 60, 80))))) == LOSSES
 
 
-def test_images_without_objects_are_trained_on() -> None:
+def test_images_without_objects_give_finite_losses() -> None:
     one = reduced()
     for batch in (batch_of(truth(), truth()), batch_of(truth(), truth((10, 10, 40, 50)))):
         assert all(torch.isfinite(loss) for loss in one.update(batch).values())
 
 
-def test_images_of_different_sizes_are_a_batch() -> None:
+def test_a_batch_may_contain_images_of_different_sizes() -> None:
     one, parts = reduced(), [batch_of(truth((1, 1, 30, 30)), size=size) for size in ((96, 128), (60, 50))]
     batch = {name: [*parts[0][name], *parts[1][name]] for name in parts[0]}
     assert all(torch.isfinite(loss) for loss in one.update(batch).values())
     assert len(predicted(one, batch)) == 2
 
 
-def test_difficult_objects_and_crowds_are_not_trained_on() -> None:
+def test_difficult_objects_and_crowds_are_background_in_training() -> None:
     one, seen = reduced(), list[Any]()
     one.network.register_forward_pre_hook(lambda _module, inputs: seen.extend(inputs[1]))
     one.update(batch_of(truth((10, 10, 40, 50), (1, 1, 9, 9), (2, 2, 20, 20), difficult=[0], crowd=[2]), truth()))
     assert [each["boxes"].tolist() for each in seen] == [[[1, 1, 9, 9]], []]
-    assert [each["labels"].tolist() for each in seen] == [[2], []]  # torchvision's 0 is the background
+    assert [each["labels"].tolist() for each in seen] == [[2], []]  # torchvision's label 0 is the background
 
 
 @pytest.mark.parametrize(("clip", "most"), [(1e-3, 1e-3), (0.0, float("inf"))])
-def test_the_gradient_is_cut_to_a_norm(clip: float, most: float) -> None:
+def test_the_gradient_norm_is_clipped(clip: float, most: float) -> None:
     one = reduced(optimiser="sgd", lr=1.0, lr_schedule="constant", momentum=0.0, weight_decay=0.0, clip=clip)
     before = [each.detach().clone() for each in one.network.parameters()]
     one.update(batch_of(truth((10, 10, 40, 50)), truth((5, 5, 60, 80))))
@@ -152,11 +150,11 @@ def test_the_gradient_is_cut_to_a_norm(clip: float, most: float) -> None:
     assert 0.9 * min(most, 1) < torch.stack(steps).norm().item() <= 1.01 * most
 
 
-def test_a_mirrored_example_has_its_boxes_where_their_pixels_went() -> None:
+def test_boxes_are_mirrored_with_the_image() -> None:
     frames = np.random.default_rng(0).integers(0, 256, (1, 20, 31, 3), np.uint8)
     target, found = truth((2, 3, 9, 15), (0, 0, 31, 20)), []
     for seed in range(8):
-        example = FASTER_RCNN.example(frames, target, FASTER_RCNN.hyper(), np.random.default_rng(seed))
+        example = INPUTS.example(frames, target, PUBLISHED, np.random.default_rng(seed))
         (x0, y0, x1, y1), whole = example["truth"]["boxes"].astype(int)
         crop = example["image"][:, y0:y1, x0:x1].transpose(1, 2, 0)
         found.append(np.array_equal(crop, frames[0, 3:15, 2:9]))
@@ -166,18 +164,18 @@ def test_a_mirrored_example_has_its_boxes_where_their_pixels_went() -> None:
     assert target["boxes"][0].tolist() == [2, 3, 9, 15]
 
 
-def test_nothing_is_mirrored_in_evaluation_or_where_it_is_not_wanted() -> None:
+def test_images_are_not_mirrored_in_evaluation_or_with_flip_off() -> None:
     frames = np.random.default_rng(0).integers(0, 256, (1, 20, 31, 3), np.uint8)
-    for hyper, rng in ((FASTER_RCNN.hyper(), None), (FASTER_RCNN.hyper(flip=False), np.random.default_rng(0))):
+    for hyper, rng in ((PUBLISHED, None), (replace(PUBLISHED, flip=False), np.random.default_rng(0))):
         for _ in range(8):
-            example = FASTER_RCNN.example(frames, truth((2, 3, 9, 15)), hyper, rng)
+            example = INPUTS.example(frames, truth((2, 3, 9, 15)), hyper, rng)
             assert np.array_equal(example["image"].transpose(1, 2, 0), frames[0])
 
 
 # Predictions
 
 
-def test_a_detection_is_of_a_class_of_the_source_and_within_the_image() -> None:
+def test_detections_have_the_classes_of_the_source_and_lie_within_the_image() -> None:
     batch = batch_of(truth(), truth(), size=(50, 70))
     for found in predicted(reduced(), batch):
         assert {name: (each.dtype, each.ndim) for name, each in found.items()} == {
@@ -191,7 +189,7 @@ def test_a_detection_is_of_a_class_of_the_source_and_within_the_image() -> None:
         assert (found["boxes"] <= np.array([70, 50, 70, 50]) + 1e-3).all()
 
 
-def test_predictions_do_not_hang_on_the_random_stream() -> None:
+def test_predictions_do_not_depend_on_the_random_stream() -> None:
     one, batch = reduced(), batch_of(truth(), truth())
     found = []
     for seed in (0, 1):
@@ -200,7 +198,7 @@ def test_predictions_do_not_hang_on_the_random_stream() -> None:
     assert found[0] == found[1]
 
 
-def test_mixed_precision_gives_boxes_of_full_precision() -> None:
+def test_boxes_have_full_precision_under_mixed_precision() -> None:
     one, batch = reduced(), batch_of(truth((10, 10, 40, 50)), truth())
     with torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=False):
         assert all(torch.isfinite(loss) for loss in one.update(batch).values())
@@ -211,11 +209,11 @@ def test_mixed_precision_gives_boxes_of_full_precision() -> None:
         assert (boxes != boxes.bfloat16().float()).any()
 
 
-def test_a_picture_shows_sure_detections_in_the_colours_of_their_classes() -> None:
+def test_a_picture_shows_detections_above_the_threshold_in_the_colours_of_their_classes() -> None:
     frames = np.zeros((1, 20, 30, 3), np.uint8)
     boxes = np.array([[2, 2, 12, 12], [14, 3, 29.9, 18], [0, 0, 0.5, 0.5]], np.float32)
     prediction = {"boxes": boxes, "scores": np.array([0.9, 0.8, 0.3], np.float32), "labels": np.array([0, 1, 2])}
-    picture = FASTER_RCNN.picture(frames, prediction)
+    picture = DETECTION.picture(frames, prediction)
     assert picture.shape == (20, 30, 3)
     assert not picture[0, 0].any()
     assert picture[2, 2].any()
@@ -229,28 +227,28 @@ def test_a_picture_shows_sure_detections_in_the_colours_of_their_classes() -> No
 
 
 @pytest.mark.parametrize("initial", ["imagenet", "coco"])
-def test_published_weights_are_refused_for_a_reduced_network(initial: str) -> None:
-    with pytest.raises(ValueError, match="fit backbone resnet50_fpn alone"):
+def test_published_weights_are_refused_for_the_reduced_network(initial: str) -> None:
+    with pytest.raises(ValueError, match="fit only backbone='resnet50_fpn'"):
         FASTER_RCNN.initial[initial](reduced().network)
 
 
 @pytest.mark.parametrize(
     ("initial", "file"), [("imagenet", "resnet50-0676ba61.pth"), ("coco", "fasterrcnn_resnet50_fpn_coco-258fb6c6.pth")]
 )
-def test_published_weights_that_cannot_be_read_are_told_with_their_place(
+def test_a_damaged_file_of_published_weights_is_named(
     initial: str, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     path = tmp_path / "hub" / "checkpoints" / file
     path.parent.mkdir(parents=True)
-    path.write_text("no weights")
+    path.write_text("not weights")
     with pytest.raises(ValueError, match=f"{path} is damaged.*`none`"):
         FASTER_RCNN.initial[initial](without_memory())
 
 
 @pytest.mark.parametrize("frozen", [True, False])
-def test_the_backbone_takes_the_weights_of_a_classifier(frozen: bool) -> None:
-    network, classifier = learner(frozen_batch_norm=frozen).network, resnet50(weights=None)
+def test_the_backbone_receives_the_weights_of_a_classifier(frozen: bool) -> None:
+    network, classifier = learner(replace(PUBLISHED, frozen_batch_norm=frozen)).network, resnet50(weights=None)
     take_backbone(network, classifier.state_dict())
     ours, theirs = network.backbone.body.state_dict(), classifier.state_dict()
     assert len(ours) > 250
@@ -259,7 +257,7 @@ def test_the_backbone_takes_the_weights_of_a_classifier(frozen: bool) -> None:
 
 @pytest.fixture(scope="module")
 def detector() -> FasterRCNN:
-    """A network as torchvision publishes it: 91 classes, frozen batch norms that add nothing to the variance."""
+    """A detector like torchvision's published one: 91 classes, frozen batch norms with eps = 0."""
     torch.manual_seed(1)
     network = FasterRCNN(resnet_fpn_backbone(backbone_name="resnet50", weights=None, norm_layer=FrozenBatchNorm2d), 91)
     for module in network.modules():
@@ -269,18 +267,18 @@ def detector() -> FasterRCNN:
     return network
 
 
-def test_a_detector_computes_what_the_one_did_whose_weights_it_took(detector: FasterRCNN) -> None:
+def test_a_network_with_a_detectors_weights_computes_the_same_features(detector: FasterRCNN) -> None:
     images = torch.rand(1, 3, 64, 64)
     for frozen in (True, False):
-        ours = learner(EIGHTY, frozen_batch_norm=frozen).network
+        ours = learner(replace(PUBLISHED, frozen_batch_norm=frozen), EIGHTY).network
         take_detector(ours, detector.state_dict(), CATEGORIES)
         with torch.inference_mode():
             expected, found = (network.eval().backbone(images) for network in (detector, ours))
-        assert all(torch.allclose(expected[level], found[level], rtol=1e-3, atol=1e-3) for level in expected)
+        assert all(torch.allclose(expected[name], found[name], rtol=1e-3, atol=1e-3) for name in expected)
 
 
-def test_the_class_layers_of_a_detector_are_taken_where_the_classes_are_its_own(detector: FasterRCNN) -> None:
-    ours = learner(EIGHTY).network
+def test_the_class_layers_are_loaded_for_the_detectors_own_classes(detector: FasterRCNN) -> None:
+    ours = learner(classes=EIGHTY).network
     take_detector(ours, detector.state_dict(), CATEGORIES)
     one, other = ours.roi_heads.box_predictor, detector.roi_heads.box_predictor
     for label, name in enumerate(EIGHTY, start=1):
@@ -292,22 +290,20 @@ def test_the_class_layers_of_a_detector_are_taken_where_the_classes_are_its_own(
 
 
 @pytest.mark.parametrize("classes", [("person", "car"), EIGHTY[::-1]])
-def test_the_class_layers_of_a_detector_stay_random_where_the_classes_are_others(
-    classes: tuple[str, ...], detector: FasterRCNN
-) -> None:
-    ours = learner(classes).network
+def test_the_class_layers_stay_random_for_other_classes(classes: tuple[str, ...], detector: FasterRCNN) -> None:
+    ours = learner(classes=classes).network
     before = {name: value.clone() for name, value in ours.roi_heads.box_predictor.state_dict().items()}
     take_detector(ours, detector.state_dict(), CATEGORIES)
     assert all(torch.equal(value, before[name]) for name, value in ours.roi_heads.box_predictor.state_dict().items())
     assert torch.equal(ours.roi_heads.box_head.fc6.weight, detector.roi_heads.box_head.fc6.weight)
 
 
-# Whole
+# Engine
 
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Source:
-    """Squares on noise, and one image without, in VOC's layout."""
+    """Five images of noise in VOC's layout, each with a white square; the annotation of the first has no objects."""
     rng = np.random.default_rng(0)
     for folder in ("JPEGImages", "Annotations", "ImageSets/Main"):
         (tmp_path / folder).mkdir(parents=True)
@@ -323,33 +319,36 @@ def tree(tmp_path: Path) -> Source:
     return DATASETS["voc"].source(tmp_path)
 
 
-def test_the_published_network_is_trained_and_scored_on_a_tree_in_vocs_layout(tree: Source) -> None:
-    hyper = FASTER_RCNN.hyper(min_size=64, max_size=96, trainable_layers=1)
-    (epoch,) = train(FASTER_RCNN, BASELINE, hyper, data=tree, epochs=1, seed=0)
+def test_the_published_network_trains_and_evaluates_on_data_in_vocs_layout(tree: Source) -> None:
+    hyper = replace(PUBLISHED, min_size=64, max_size=96, trainable_layers=1)
+    workload = Workload(architecture=FASTER_RCNN, hyper=hyper, data=tree)
+    (epoch,) = train(workload, BASELINE, epochs=1, seed=0)
     assert set(epoch.losses) == LOSSES
-    (score,) = evaluate(FASTER_RCNN, hyper, epoch.weights, data=tree, conditions=[Condition(codec="jpeg", level=10)])
-    assert set(score.metrics) == set(FASTER_RCNN.metrics)
+    (score,) = evaluate(workload, epoch.weights, conditions=[Condition(codec="jpeg", level=10)])
+    assert set(score.metrics) == set(DETECTION.metrics)
     assert all(np.isfinite(values).all() for values in score.replicates.values())
 
 
-def test_a_network_of_frozen_batch_norms_cannot_be_recalibrated(tree: Source) -> None:
-    hyper = FASTER_RCNN.hyper(**{**REDUCED, "batch_size": 1, "frozen_batch_norm": True})
+def test_a_network_with_frozen_batch_norms_cannot_be_recalibrated(tree: Source) -> None:
+    hyper = replace(REDUCED, batch_size=1, frozen_batch_norm=True)
     weights = FASTER_RCNN.learner(hyper, tree, 1, "cpu").network.state_dict()
-    recipe = Recipe(name="recalibrated-5", recalibrated_at=5, codec=CODECS["jpeg"].name)
+    recipe = Recipe(name="recalibrated-5", recalibrated_at=5, codec="jpeg")
     with pytest.raises(ValueError, match="faster_rcnn has no batch norm"):
-        recalibrate(FASTER_RCNN, recipe, hyper, weights, data=tree)
+        recalibrate(Workload(architecture=FASTER_RCNN, hyper=hyper, data=tree), recipe, weights)
 
 
 @pytest.mark.slow
-def test_the_reduced_network_learns_a_few_scenes_by_heart() -> None:
-    source, hyper = DATASETS["street_objects"].source(None), FASTER_RCNN.hyper(**REDUCED)
+@pytest.mark.trained
+def test_the_reduced_network_overfits_four_scenes() -> None:
+    source = DATASETS["street_objects"].source(None)
     torch.manual_seed(0)
-    one = FASTER_RCNN.learner(hyper, source, 150, "cpu")
+    one = FASTER_RCNN.learner(REDUCED, source, 150, "cpu")
     assert isinstance(one, DetectionLearner)
-    examples = [FASTER_RCNN.example(source.train.frames(index), source.train.target(index), hyper, None) for index in range(4)]
-    batch = FASTER_RCNN.collate(examples)
+    batch = INPUTS.collate(
+        [INPUTS.example(source.train.frames(index), source.train.target(index), REDUCED, None) for index in range(4)]
+    )
     one.network.train()
     for _ in range(150):
         one.update(batch)
-    known = FASTER_RCNN.statistics(predicted(one, batch), batch, source)
-    assert FASTER_RCNN.score(known, np.ones((1, 4), np.int64))["ap50"][0] > 0.8
+    known = DETECTION.statistics(predicted(one, batch), batch, source)
+    assert DETECTION.score(known, np.ones((1, 4), np.int64))["ap50"][0] > 0.8

@@ -12,7 +12,7 @@ from trainables.tasks.action.flow import EXTRACTORS, Extractor, TvL1, colours, f
 Grey = npt.NDArray[np.uint8]
 every_extractor = pytest.mark.parametrize("extractor", EXTRACTORS.values(), ids=EXTRACTORS)
 ERROR = {"dis_fast": 0.3, "dis_medium": 0.2, "tvl1": 0.1}
-"""Pixels by which a translation may be missed, on average."""
+"""Largest mean error of a translation, in pixels."""
 
 
 def texture(height: int, width: int) -> Grey:
@@ -22,7 +22,7 @@ def texture(height: int, width: int) -> Grey:
 
 
 def moved(picture: Grey, right: float, down: float) -> Grey:
-    """What was at (x, y) is now at (x + right, y + down)."""
+    """The picture translated to the right and down."""
     shift = np.array([[1, 0, right], [0, 1, down]], np.float64)
     return np.asarray(cv2.warpAffine(picture, shift, picture.shape[::-1], borderMode=cv2.BORDER_REFLECT_101), np.uint8)
 
@@ -46,7 +46,7 @@ def test_a_known_translation_is_found(extractor: Extractor, right: float, down: 
 
 
 @every_extractor
-def test_a_known_turn_is_found(extractor: Extractor) -> None:
+def test_a_known_rotation_is_found(extractor: Extractor) -> None:
     picture, angle = texture(72, 96), 2.0
     turn = cv2.getRotationMatrix2D((47.5, 35.5), angle, 1.0)
     turned = np.asarray(cv2.warpAffine(picture, turn, (96, 72), borderMode=cv2.BORDER_REFLECT_101), np.uint8)
@@ -56,13 +56,13 @@ def test_a_known_turn_is_found(extractor: Extractor) -> None:
 
 
 @every_extractor
-def test_nothing_moves_between_equal_frames(extractor: Extractor) -> None:
+def test_equal_frames_have_no_flow(extractor: Extractor) -> None:
     picture = texture(48, 64)
     assert np.abs(extractor.flow(picture, picture)).max() < 0.01
 
 
 @every_extractor
-def test_flow_is_the_same_each_time_whatever_was_computed_before(extractor: Extractor) -> None:
+def test_flow_does_not_depend_on_earlier_calls(extractor: Extractor) -> None:
     picture, other = texture(48, 64), moved(texture(48, 64), 2, 1)
     first = extractor.flow(picture, other)
     extractor.flow(other, picture)
@@ -80,7 +80,7 @@ def test_flow_does_not_depend_on_the_threads_of_opencv(extractor: Extractor) -> 
     assert np.array_equal(found[0], found[1])
 
 
-def test_tv_l1_keeps_the_edge_of_what_moves_before_a_still_background() -> None:
+def test_tv_l1_keeps_the_edge_of_an_object_that_moves_before_a_static_background() -> None:
     background, thing = texture(72, 96), texture(96, 72).T
     frames = []
     for step in (0, 3):
@@ -92,14 +92,14 @@ def test_tv_l1_keeps_the_edge_of_what_moves_before_a_still_background() -> None:
     assert np.abs(found[:16]).mean() < 0.1
 
 
-def test_flows_are_those_of_each_two_frames_in_a_row() -> None:
+def test_flows_are_computed_between_consecutive_frames() -> None:
     grey = [texture(48, 64), moved(texture(48, 64), 1, 0), moved(texture(48, 64), 1, 2)]
     extractor = EXTRACTORS["dis_medium"]
     found = flows(np.repeat(np.stack(grey)[..., None], 3, axis=-1), extractor)
     assert np.array_equal(found, [extractor.flow(grey[0], grey[1]), extractor.flow(grey[1], grey[2])])
 
 
-def test_colours_tell_directions_and_white_is_still() -> None:
+def test_directions_have_different_colours_and_no_motion_is_white() -> None:
     flow = np.zeros((4, 32, 2), np.float32)
     flow[1, :, 0], flow[2, :, 0], flow[3, :, 1] = 9, -9, -9
     picture = colours(flow)
@@ -110,10 +110,10 @@ def test_colours_tell_directions_and_white_is_still() -> None:
     assert len(set(rows)) == 4
 
 
-def test_the_flow_of_a_real_clip_is_found() -> None:
+def test_a_real_clip_has_plausible_flow() -> None:
     place = os.environ.get("STUDY_TEST_DATA")
     if place is None:
-        pytest.skip("STUDY_TEST_DATA is not set: it names a folder that holds ucf101/UCF-101")
+        pytest.skip("STUDY_TEST_DATA is not set; set it to a folder with ucf101/UCF-101")
     frames = read_clip(Path(place, "ucf101/UCF-101/BaseballPitch/v_BaseballPitch_g01_c01.avi"))
     found = flows(frames[40:46], EXTRACTORS["dis_fast"])
     assert found.shape == (5, 240, 320, 2)

@@ -1,6 +1,7 @@
-"""The notebook runs from either source, and holds nothing of the machine that it ran on."""
+"""The notebook runs from either source and contains nothing about the machine that it ran on."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nbformat
 import pytest
@@ -9,13 +10,15 @@ from nbformat import NotebookNode
 from analysis.results import export
 from analysis.tracking import load
 from tests.notebook import NOTEBOOK, executed
-from tests.tiny import Launched
+
+if TYPE_CHECKING:
+    from tests.tiny import Launched
 
 MACHINE = ("/tmp", "/home", "/root", "/Users", "site-packages", str(NOTEBOOK.parents[1]))  # noqa: S108
 
 
 def told(notebook: NotebookNode) -> str:
-    """All that a notebook holds but the sources of its cells."""
+    """Metadata and outputs of a notebook, without the sources of its cells."""
     return str([notebook.metadata, *((cell.metadata, cell.get("outputs")) for cell in notebook.cells)])
 
 
@@ -28,8 +31,8 @@ def private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("private")
-def test_the_notebook_runs_from_mlflow_and_from_the_export_alike(
-    launched: Launched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_notebook_gives_the_same_outputs_from_mlflow_and_from_the_export(
+    launched: "Launched", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     export(load(launched.uri, "tiny"), tmp_path / "export")
     monkeypatch.setenv("STUDY_EXPORT", str(tmp_path / "export"))
@@ -43,7 +46,7 @@ def test_the_notebook_runs_from_mlflow_and_from_the_export_alike(
     assert not [output for cell in from_export.cells for output in cell.get("outputs", ()) if output.output_type == "stream"]
 
 
-def test_the_notebook_as_committed_names_no_machine() -> None:
+def test_the_committed_notebook_names_no_machine_and_has_no_errors() -> None:
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     assert not [part for part in MACHINE if part in told(notebook)]
     assert not [cell for cell in notebook.cells for output in cell.get("outputs", ()) if output.output_type == "error"]

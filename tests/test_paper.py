@@ -1,4 +1,4 @@
-"""The paper's tables and what its text makes of them; the expected figures are read and worked by hand."""
+"""The paper's tables and the figures that its text quotes; expected values are read from the paper or computed by hand."""
 
 from __future__ import annotations
 
@@ -9,19 +9,9 @@ from dataclasses import replace
 
 import pytest
 
-from analysis.paper import (
-    COCO_KILOBYTES,
-    QUOTES,
-    Checked,
-    LevelCell,
-    Quote,
-    Relation,
-    check,
-    level_cells,
-    main,
-    paper_series,
-    paper_tables,
-)
+from analysis.paper.__main__ import main
+from analysis.paper.quotes import QUOTES, Checked, Quote, Relation, check
+from analysis.paper.tables import COCO_KILOBYTES, LevelCell, level_cells, paper_series, paper_tables
 
 COLUMNS = ["table", "task", "architecture", "dataset", "metric", "better", "codec", "level", "condition", "value"]
 
@@ -31,7 +21,7 @@ def _cell(metric: str, level: int) -> LevelCell:
 
 
 def _checked(words: str) -> Checked:
-    """The one quote that contains the words."""
+    """The only quote that contains the words, checked."""
     (quote,) = (q for q in QUOTES if words in q.words)
     return check(quote, paper_series())
 
@@ -39,7 +29,7 @@ def _checked(words: str) -> Checked:
 # --- the tables -------------------------------------------------------------------------------------------------------
 
 
-def test_the_tables_have_126_rows_and_their_columns() -> None:
+def test_the_tables_have_126_rows_and_the_documented_columns() -> None:
     tables = paper_tables()
     assert list(tables.columns) == COLUMNS
     assert len(tables) == 126
@@ -70,7 +60,7 @@ def test_tables_a_are_pretrained_and_tables_b_retrained() -> None:
     assert (tables["condition"] == tables["table"].str[-1].map({"A": "pretrained", "B": "retrained"})).all()
 
 
-def test_each_ladder_runs_from_mild_to_hard_and_the_mildest_level_was_not_retrained() -> None:
+def test_each_ladder_starts_at_the_mildest_level_which_was_not_retrained() -> None:
     for series in paper_series().values():
         assert list(series.levels) == sorted(series.levels, reverse=series.codec == "jpeg")
         assert series.mildest == {"jpeg": 95, "h264": 23}[series.codec]
@@ -88,7 +78,7 @@ def test_trailing_zeros_count_as_printed_digits() -> None:
 # --- cells ------------------------------------------------------------------------------------------------------------
 
 
-def test_63_pairs_less_11_references_are_52_cells() -> None:
+def test_63_pairs_of_figures_less_11_references_are_52_cells() -> None:
     series = paper_series().values()
     assert sum(len(s.levels) for s in series) == 63
     assert len(series) == 11
@@ -102,15 +92,15 @@ def test_the_cell_of_pose_at_jpeg_5_by_three_definitions() -> None:
     assert round(100 * cell.share_of_score, 1) == 78.4
 
 
-def test_a_cell_whose_metric_is_an_error_gains_by_falling() -> None:
+def test_an_error_metric_gains_when_it_falls() -> None:
     cell = _cell("rmse", 5)
     assert cell.points == pytest.approx(0.0150)
     assert cell.gap_closed == pytest.approx(150 / 161)
     assert cell.share_of_score == pytest.approx(150 / 599)
 
 
-def test_the_rounding_interval_by_hand() -> None:
-    # mAP at 75: R 0.694, B 0.686, reference 0.703, each +- 0.0005. Least: R and the gap's B low and high as they hurt
+def test_the_range_by_rounding_agrees_with_a_hand_calculation() -> None:
+    # mAP at 75: R 0.694, B 0.686, reference 0.703, each +- 0.0005; the extremes are at corners
     cell = _cell("map", 75)
     corners = [
         (0.694 + r - 0.686 - b) / (0.703 + f - 0.686 - b)
@@ -127,7 +117,7 @@ def test_a_gap_of_one_unit_in_the_last_place_is_too_small() -> None:
     assert flagged == [("sq_rel", 75), ("sq_rel", 50), ("sq_rel", 15), ("rmse", 75), ("rmse", 50)]
 
 
-def test_a_gap_too_small_has_points_and_no_gap_closed() -> None:
+def test_where_the_gap_is_too_small_there_are_points_but_no_gap_closed() -> None:
     cell = _cell("rmse", 75)
     assert cell.points == pytest.approx(0.0029)
     assert math.isnan(cell.gap_closed)
@@ -137,7 +127,7 @@ def test_a_gap_too_small_has_points_and_no_gap_closed() -> None:
 # --- quotes -----------------------------------------------------------------------------------------------------------
 
 
-def test_78_4_percent_is_the_largest_share_of_score_and_no_gap_closed() -> None:
+def test_78_4_percent_is_the_largest_share_of_score_not_a_gap_closed() -> None:
     best = max(level_cells(paper_series()), key=lambda cell: cell.share_of_score)
     assert (best.series.task, best.level) == ("pose", 5)
     found = _checked("78.4%")
@@ -163,7 +153,7 @@ def test_78_4_percent_is_the_largest_share_of_score_and_no_gap_closed() -> None:
         ("delayed from", 5),
     ],
 )
-def test_a_quoted_figure_comes_out_of_the_tables(words: str, value: float) -> None:
+def test_a_quoted_figure_follows_from_the_tables(words: str, value: float) -> None:
     found = _checked(words)
     assert found.value == pytest.approx(value)
     assert found.verdict == "yes"
@@ -173,12 +163,12 @@ def test_a_quoted_figure_comes_out_of_the_tables(words: str, value: float) -> No
     ("words", "value"),
     [
         ("five higher levels", 4),  # the H.264 tables have four beyond CRF 23
-        ("(CRF) of 40", 0),  # fusion falls by 5.0 points per CRF from 23 to 25, by 2.9 from 40 to 50
-        ("CRF factor 50", 1),  # so does motion (12.6, 2.4); of the streams only spatial falls most at 50
-        ("across all domains", 4),  # retrained, fusion loses 14.1 % at CRF 25 already
+        ("(CRF) of 40", 0),  # fusion falls by 5.0 points per unit of CRF from 23 to 25, by 2.9 from 40 to 50
+        ("CRF factor 50", 1),  # motion too (12.6, 2.4); only the spatial stream falls most at 50
+        ("across all domains", 4),  # retrained fusion loses 14.1 % at CRF 25 already
     ],
 )
-def test_a_quoted_figure_does_not_come_out_of_the_tables(words: str, value: float) -> None:
+def test_a_quoted_figure_does_not_follow_from_the_tables(words: str, value: float) -> None:
     found = _checked(words)
     assert found.value == value
     assert found.verdict == "no"
@@ -193,7 +183,7 @@ def test_a_quoted_figure_does_not_come_out_of_the_tables(words: str, value: floa
         ("twentieth", 160.9 / 9.3),
     ],
 )
-def test_storage_is_computed_from_measured_sizes_and_is_not_from_the_tables(words: str, value: float) -> None:
+def test_storage_figures_are_computed_from_measured_sizes_not_from_the_tables(words: str, value: float) -> None:
     found = _checked(words)
     assert found.value == pytest.approx(value)
     assert (found.verdict, found.agrees) == ("not from the tables", False)
@@ -205,7 +195,7 @@ def test_figures_of_other_papers_have_no_value() -> None:
     assert {(o.value, o.verdict) for o in others} == {(None, "not from the tables")}
 
 
-def test_a_verdict_follows_the_tables_and_not_the_list() -> None:
+def test_a_verdict_is_computed_from_the_tables() -> None:
     quote = next(q for q in QUOTES if "14%" in q.words)
     paper = paper_series()
     assert check(replace(quote, claimed="14.1 %"), paper).verdict == "no"
@@ -215,19 +205,19 @@ def test_a_verdict_follows_the_tables_and_not_the_list() -> None:
 
 
 @pytest.mark.parametrize(("relation", "verdict"), [("below", "no"), ("at most", "yes"), ("above", "no")])
-def test_a_figure_that_is_just_met_is_at_most_and_neither_below_nor_above(relation: Relation, verdict: str) -> None:
+def test_equality_counts_as_at_most_but_not_as_below_or_above(relation: Relation, verdict: str) -> None:
     quote = Quote(section="", words="", formula="", claimed="0.06", relation=relation, value=lambda _: 0.06)
     assert check(quote, paper_series()).verdict == verdict
 
 
-def test_sizes_fall_with_quality() -> None:
+def test_file_sizes_fall_with_quality() -> None:
     assert list(COCO_KILOBYTES.values()) == sorted(COCO_KILOBYTES.values(), reverse=True)
 
 
 # --- output -----------------------------------------------------------------------------------------------------------
 
 
-def test_the_text_has_a_line_per_cell_fits_120_columns_and_ends_in_the_count(
+def test_the_text_has_a_line_per_cell_fits_120_columns_and_ends_with_the_count(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main([]) == 0
@@ -235,10 +225,10 @@ def test_the_text_has_a_line_per_cell_fits_120_columns_and_ends_in_the_count(
     assert max(map(len, lines)) <= 120
     assert len([line for line in lines if re.match(r" +\d+ +\d", line)]) == 52
     assert sum("gap too small" in line for line in lines) == 5
-    assert lines[-1].startswith("36 figures: 23 come out of the tables, 4 do not, 9 are from elsewhere")
+    assert lines[-1].startswith("36 figures: 23 follow from the tables, 4 do not, 9 have other sources")
 
 
-def test_the_json_is_valid_and_speaks_the_words_of_the_study(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_json_is_valid_and_uses_the_terms_of_the_study(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["schema"] == 1

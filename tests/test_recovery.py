@@ -1,4 +1,4 @@
-"""The tables of the analysis on results made by hand."""
+"""The tables of the analysis on hand-made results."""
 
 import numpy as np
 import pandas as pd
@@ -7,7 +7,7 @@ import pytest
 from analysis.paper import paper_tables
 from analysis.recovery import Study, beside_paper, matrix, ordered, recovery
 from analysis.results import Results
-from tests.by_hand import SCORES, results
+from tests.by_hand import LADDER, OTHER_LADDER, OTHER_SCORES, SCORES, results
 
 
 def row(table: pd.DataFrame, condition: str) -> pd.Series:
@@ -16,7 +16,7 @@ def row(table: pd.DataFrame, condition: str) -> pd.Series:
     return found.iloc[0]
 
 
-def test_points_and_ratios_come_out_as_worked_by_hand() -> None:
+def test_points_and_ratios_agree_with_a_hand_calculation() -> None:
     at_5 = row(recovery(Study(results(SCORES))), "jpeg-5")
     assert at_5["baseline"] == pytest.approx(0.31)
     assert at_5["total"] == pytest.approx(0.21)
@@ -34,42 +34,42 @@ def test_total_is_longer_training_plus_compression_in_every_row() -> None:
     assert np.allclose(table["total"], table["longer_training"] + table["compression"])
 
 
-def test_seeds_spread_is_the_sample_deviation() -> None:
+def test_the_spread_over_seeds_is_the_sample_standard_deviation() -> None:
     assert row(recovery(Study(results(SCORES))), "jpeg-5")["retrained_sd"] == pytest.approx(np.std([0.51, 0.53], ddof=1))
 
 
-def test_matched_is_the_training_level_alone_and_seen_says_what_occurred() -> None:
+def test_matched_marks_the_only_training_level_and_seen_every_training_level() -> None:
     table = recovery(Study(results(SCORES)))
     assert list(table["matched"]) == [False, False, True]
     assert list(table["seen"]) == [False, False, True]
 
 
-def test_a_gap_that_noise_hides_is_flagged_and_its_ratio_left_out() -> None:
+def test_a_gap_hidden_by_noise_is_flagged_and_its_ratio_is_nan() -> None:
     at_75 = row(recovery(Study(results(SCORES, noise=0.05))), "jpeg-75")
     assert at_75["gap_closed_clean_too_small"]
     assert np.isnan(at_75["gap_closed_clean"])
 
 
-def test_lower_is_better_turns_every_difference() -> None:
+def test_where_lower_is_better_every_difference_changes_sign() -> None:
     higher = row(recovery(Study(results(SCORES))), "jpeg-5")
     lower = row(recovery(Study(results(SCORES, mode="min"))), "jpeg-5")
     assert lower["compression"] == pytest.approx(-higher["compression"])
     assert lower["gap_closed_clean"] == pytest.approx(higher["gap_closed_clean"])
 
 
-def test_one_seed_gives_these_networks_and_several_this_recipe() -> None:
+def test_one_seed_gives_these_networks_and_several_give_this_recipe() -> None:
     one = {recipe: seeds[:1] for recipe, seeds in SCORES.items()}
     assert set(recovery(Study(results(one)))["interval"]) == {"these networks"}
     assert set(recovery(Study(results(SCORES)))["interval"]) == {"this recipe"}
 
 
-def test_holm_is_over_the_coded_conditions_of_the_primary_metric() -> None:
+def test_holm_adjusts_over_the_coded_conditions_of_the_primary_metric() -> None:
     table = recovery(Study(results(SCORES)))
     assert np.isnan(row(table, "clean")["p_holm"])
     assert row(table, "jpeg-5")["p_holm"] >= row(table, "jpeg-5")["p"]
 
 
-def test_a_seed_whose_control_is_not_finished_is_left_out() -> None:
+def test_a_seed_without_a_finished_control_is_left_out() -> None:
     made = results(SCORES)
     kept = Results(
         study=made.study,
@@ -79,14 +79,14 @@ def test_a_seed_whose_control_is_not_finished_is_left_out() -> None:
     assert set(recovery(Study(kept))["seeds"]) == {1}
 
 
-def test_without_a_whole_contrast_the_table_is_empty_and_has_its_columns() -> None:
+def test_without_a_complete_contrast_the_table_is_empty_but_has_its_columns() -> None:
     empty = recovery(Study(results({"baseline": SCORES["baseline"]})))
     assert empty.empty
     assert list(empty.columns) == list(recovery(Study(results(SCORES))).columns)
     assert empty[empty["primary"] & empty["matched"]].empty
 
 
-def test_no_figure_is_left_out_of_the_tables_columns() -> None:
+def test_every_column_of_the_table_is_filled() -> None:
     table = recovery(Study(results(SCORES)))
     assert not table.loc[table["level"] == 5].isna().all().any()
 
@@ -105,7 +105,7 @@ def test_only_the_newest_setup_of_a_cell_is_reported() -> None:
     assert row(recovery(Study(both)), "jpeg-5")["retrained"] == pytest.approx(0.52)
 
 
-def test_the_papers_table_stands_beside_ours_level_by_level() -> None:
+def test_the_papers_table_is_shown_beside_ours_per_level() -> None:
     table = beside_paper(Study(results(SCORES)), paper_tables())
     at_5 = table[(table["metric"] == "miou") & (table["level"] == 5)].iloc[0]
     assert (at_5["table"], at_5["paper_baseline"], at_5["paper_retrained"]) == ("I", 0.265, 0.374)
@@ -115,7 +115,7 @@ def test_the_papers_table_stands_beside_ours_level_by_level() -> None:
 
 
 def of_action(streams: str) -> Results:
-    """The results by hand as a fusion's, under H.264."""
+    """The hand-made results as those of a fusion under H.264."""
     made = results(SCORES)
     made.trials["architecture"], made.trials["task"], made.trials["metric"] = "two_stream", "action", "top1"
     made.trials["codec"] = made.trials["codec"].replace("jpeg", "h264")
@@ -128,7 +128,7 @@ def of_action(streams: str) -> Results:
     return made
 
 
-def test_the_papers_percentages_stand_beside_ours_as_fractions() -> None:
+def test_the_papers_percentages_are_shown_as_fractions() -> None:
     table = beside_paper(Study(of_action("spatial")), paper_tables())
     assert set(table["metric"]) == {"top1_fusion"}
     assert table["paper_baseline"].tolist() == pytest.approx([0.83549, 0.41478], abs=1e-5)
@@ -136,7 +136,66 @@ def test_the_papers_percentages_stand_beside_ours_as_fractions() -> None:
     assert (at_50["streams"], at_50["retrained"]) == ("spatial", pytest.approx(0.52))
 
 
-def test_networks_are_ordered_by_how_they_were_made() -> None:
+def test_networks_are_ordered_by_role_and_training_levels() -> None:
     shuffled = dict.fromkeys(("uniform", "constant-5", "continued", "baseline"), SCORES["constant-5"])
     table = ordered(matrix(Study(results(shuffled))))
     assert list(dict.fromkeys(table["recipe"])) == ["baseline", "continued", "constant-5", "uniform"]
+
+
+def test_a_study_on_another_ladder_reports_that_ladder() -> None:
+    study = Study(results(OTHER_SCORES, ladder=OTHER_LADDER))
+    table = recovery(study)
+    uniform = table[table["recipe"] == "uniform"]
+    assert list(uniform["condition"]) == ["clean", "jpeg-90", "jpeg-60", "jpeg-30"]
+    assert list(dict.fromkeys(matrix(study)["condition"])) == list(uniform["condition"])
+    assert list(table.loc[table["matched"], "condition"]) == ["jpeg-30"]
+    assert list(table.loc[table["seen"], "condition"]) == ["jpeg-30", "jpeg-90", "jpeg-60", "jpeg-30"]
+    assert beside_paper(study, paper_tables()).empty
+
+
+def test_the_mildest_reference_is_the_first_level_of_the_ladder() -> None:
+    table = recovery(Study(results(OTHER_SCORES, ladder=OTHER_LADDER)))
+    at_30 = table[table["matched"]].iloc[0]
+    assert at_30["gap_closed_mildest"] == pytest.approx(0.21 / (0.59 - 0.31))
+    assert at_30["attributable_gap_closed_mildest"] == pytest.approx(0.15 / (0.65 - 0.37))
+
+
+def test_scores_off_the_ladder_are_not_reported() -> None:
+    made = results(OTHER_SCORES, ladder=OTHER_LADDER)
+    trials = made.trials.assign(ladder=made.trials["ladder"].map(lambda _: {"jpeg": [90, 30]}))
+    study = Study(Results(study="hand", trials=trials, scores=made.scores))
+    assert set(recovery(study)["level"]) == {0, 90, 30}
+    assert set(matrix(study)["level"]) == {0, 90, 30}
+
+
+def test_levels_are_in_the_order_of_the_ladder_whatever_the_order_of_the_scores() -> None:
+    made = results(SCORES)
+    reversed_scores = Results(study="hand", trials=made.trials, scores=made.scores.iloc[::-1])
+    table = matrix(Study(reversed_scores))
+    assert list(dict.fromkeys(table["condition"])) == ["clean", *(f"jpeg-{level}" for level in LADDER)]
+    pd.testing.assert_frame_equal(recovery(Study(reversed_scores)), recovery(Study(made)))
+
+
+def test_after_a_change_of_the_ladder_only_trials_on_the_newest_ladder_are_reported() -> None:
+    old, new = results(SCORES), results(OTHER_SCORES, ladder=OTHER_LADDER)
+    old_trials = old.trials.assign(
+        control=[control and f"old-{control}" for control in old.trials["control"]],
+        baseline=[baseline and f"old-{baseline}" for baseline in old.trials["baseline"]],
+        ended=0,
+    )
+    both = Results(
+        study="hand",
+        trials=pd.concat([old_trials.rename(index=lambda key: f"old-{key}"), new.trials]),
+        scores=pd.concat([old.scores.assign(trial="old-" + old.scores["trial"]), new.scores]),
+    )
+    pd.testing.assert_frame_equal(recovery(Study(both)), recovery(Study(new)))
+    pd.testing.assert_frame_equal(matrix(Study(both)), matrix(Study(new)))
+
+
+def test_a_seed_that_was_tested_on_an_older_ladder_is_left_out() -> None:
+    made = results(OTHER_SCORES, ladder=OTHER_LADDER)
+    trials = made.trials.assign(
+        ladder=made.trials["seed"].map({0: {"jpeg": list(OTHER_LADDER)}, 1: {"jpeg": list(LADDER)}}),
+        ended=-made.trials["seed"],
+    )
+    assert set(recovery(Study(Results(study="hand", trials=trials, scores=made.scores)))["seeds"]) == {1}

@@ -57,7 +57,7 @@ def is_same(one: Scene, other: Scene) -> bool:
 
 
 def people_of(scene: Scene) -> list[tuple[int, np.ndarray]]:
-    """The instance number and the joints of each person."""
+    """Instance number and joints of each person."""
     return list(zip(np.flatnonzero(scene.labels == PERSON) + 1, scene.joints, strict=True))
 
 
@@ -65,14 +65,14 @@ def test_the_same_seed_and_index_give_the_same_scene() -> None:
     assert is_same(street(5, 7), street(5, 7))
 
 
-def test_a_scene_does_not_depend_on_the_scenes_made_before() -> None:
+def test_a_scene_does_not_depend_on_earlier_calls() -> None:
     forwards = [street(5, index) for index in range(4)]
     backwards = [street(5, index) for index in reversed(range(4))]
     assert all(is_same(one, other) for one, other in zip(forwards, reversed(backwards), strict=True))
 
 
 def test_a_scene_does_not_depend_on_numpys_global_generator() -> None:
-    np.random.seed(1)  # noqa: NPY002 - the legacy generator is what must not matter
+    np.random.seed(1)  # noqa: NPY002 - the global generator must have no influence
     one = street(5, 7)
     np.random.seed(2)  # noqa: NPY002
     assert is_same(one, street(5, 7))
@@ -86,12 +86,12 @@ def test_another_seed_gives_another_scene() -> None:
     assert not np.array_equal(street(5, 7).classes, street(6, 7).classes)
 
 
-def test_seed_and_index_do_not_stand_for_each_other() -> None:
+def test_seed_and_index_are_not_interchangeable() -> None:
     assert not np.array_equal(street(5, 7).classes, street(7, 5).classes)
 
 
 @pytest.mark.parametrize(("height", "width"), [(96, 128), (32, 33), (75, 101)])
-def test_arrays_have_the_shapes_and_types_of_the_contract(height: int, width: int) -> None:
+def test_arrays_have_the_documented_shapes_and_types(height: int, width: int) -> None:
     scene = street(0, 0, height=height, width=width)
     number, people = len(scene.labels), int((scene.labels == PERSON).sum())
     found = {field.name: getattr(scene, field.name) for field in dataclasses.fields(Scene)}
@@ -123,22 +123,22 @@ def test_every_pixel_of_a_street_has_a_class() -> None:
     assert max(scene.classes.max() for scene in scenes()) < len(CLASSES)
 
 
-def test_every_class_has_a_sane_share_of_the_pixels() -> None:
+def test_no_class_dominates_or_vanishes() -> None:
     pixels = np.concatenate([scene.classes.ravel() for scene in scenes()])
     shares = dict(zip(CLASSES, np.bincount(pixels, minlength=len(CLASSES)) / pixels.size, strict=True))
     assert {name: share for name, share in shares.items() if not 0.004 < share < 0.45} == {}
 
 
-def test_every_kind_of_object_occurs_where_dogs_are_asked_for() -> None:
+def test_every_kind_of_object_occurs_in_a_mix_with_dogs() -> None:
     labels = np.concatenate([scene.labels for scene in scenes(STREET_WITH_DOGS)])
     assert set(labels) == set(range(len(OBJECTS)))
 
 
-def test_no_dog_occurs_by_default() -> None:
+def test_the_default_mix_has_no_dogs() -> None:
     assert OBJECTS.index("dog") not in np.concatenate([scene.labels for scene in scenes()])
 
 
-def test_pictures_use_the_range_of_grey_levels() -> None:
+def test_pictures_use_the_range_of_grey_values() -> None:
     spreads = [scene.rgb.std() for scene in scenes()]
     assert min(spreads) > 10
     assert np.mean([scene.rgb.mean() for scene in scenes()]) == pytest.approx(128, abs=40)
@@ -163,7 +163,7 @@ def test_instances_are_numbered_as_the_rows_of_the_boxes() -> None:
         assert set(np.unique(scene.instances)) - {0} == set(range(1, len(scene.boxes) + 1))
 
 
-def test_objects_are_large_enough_to_be_asked_for() -> None:
+def test_instances_have_a_minimum_size() -> None:
     for scene in scenes():
         sizes = scene.boxes[:, 2:] - scene.boxes[:, :2]
         pixels = np.bincount(scene.instances.ravel())[1:]
@@ -194,14 +194,14 @@ def test_depth_is_positive_and_bounded() -> None:
         assert scene.depth.max() <= FAR
 
 
-def test_the_sky_is_as_far_as_depth_goes_and_nothing_else_is_beyond_it() -> None:
+def test_the_sky_has_the_largest_depth() -> None:
     for scene in scenes():
         sky = scene.classes == CLASSES.index("sky")
         assert (scene.depth[sky] == FAR).all()
         assert (scene.depth[~sky] <= FAR).all()
 
 
-def test_the_road_is_nearer_the_lower_it_lies_in_the_picture() -> None:
+def test_the_depth_of_the_road_falls_towards_the_bottom_of_the_picture() -> None:
     scene = street(3, 0)
     road = scene.classes == CLASSES.index("road")
     rows = np.flatnonzero(road.any(axis=1))
@@ -224,7 +224,7 @@ def test_all_pixels_of_an_instance_have_one_depth() -> None:
             assert np.ptp(scene.depth[scene.instances == number]) == 0
 
 
-def test_the_nearer_of_two_things_hides_the_farther_whatever_their_order() -> None:
+def test_the_nearer_of_two_things_hides_the_farther_in_any_order() -> None:
     description = describe(np.random.default_rng(2))
     person = next(thing for thing in description.things if isinstance(thing, Person))
     near = dataclasses.replace(person, x=0.0, distance=5.0)
@@ -234,7 +234,7 @@ def test_the_nearer_of_two_things_hides_the_farther_whatever_their_order() -> No
     assert np.array_equal(pictures[0].depth, pictures[1].depth)
 
 
-def test_the_joints_are_those_of_coco_in_its_order() -> None:
+def test_the_joints_are_cocos_in_cocos_order() -> None:
     assert list(JOINTS) == COCO_JOINTS
 
 
@@ -245,18 +245,18 @@ def test_a_standing_skeleton_has_all_joints_and_stands_on_the_ground() -> None:
     assert 1.5 < places["nose"][1] < 1.75
 
 
-def test_the_left_of_a_standing_person_is_on_the_right_of_the_picture() -> None:
+def test_the_left_side_of_a_person_is_on_the_right_of_the_picture() -> None:
     places = skeleton(Pose())
     pairs = [(name, name.replace("left", "right")) for name in JOINTS if name.startswith("left")]
     assert len(pairs) == 8
     assert all(places[left][0] > places[right][0] for left, right in pairs)
 
 
-def test_a_crouching_person_is_lower() -> None:
+def test_a_crouching_person_is_shorter() -> None:
     assert skeleton(Pose(crouch=0.3))["nose"][1] == pytest.approx(skeleton(Pose())["nose"][1] - 0.3, abs=0.05)
 
 
-def test_every_person_among_the_labels_has_joints_and_an_area() -> None:
+def test_every_labelled_person_has_joints_and_an_area() -> None:
     for scene in scenes(PEOPLE):
         areas = [(scene.instances == number).sum() for number in np.flatnonzero(scene.labels == PERSON) + 1]
         assert len(scene.joints) == len(areas)
@@ -273,7 +273,7 @@ def test_joints_inside_the_picture_are_visible_or_occluded_and_others_are_zero()
     assert (inside[:, :2] < (128, 96)).all()
 
 
-def test_a_joint_is_occluded_exactly_where_the_picture_shows_something_nearer() -> None:
+def test_a_joint_is_occluded_exactly_where_a_nearer_thing_is_visible() -> None:
     flags: list[int] = []
     for scene in (*scenes(), *scenes(PEOPLE)):
         for number, joints in people_of(scene):
@@ -285,7 +285,7 @@ def test_a_joint_is_occluded_exactly_where_the_picture_shows_something_nearer() 
     assert set(flags) == {1, 2}
 
 
-def test_visible_joints_of_people_near_by_lie_on_them() -> None:
+def test_visible_joints_of_near_people_lie_on_them() -> None:
     on_person = []
     for scene in scenes(PEOPLE):
         for number, joints in people_of(scene):
@@ -294,12 +294,12 @@ def test_visible_joints_of_people_near_by_lie_on_them() -> None:
     assert np.mean(on_person) > 0.97
 
 
-def test_people_of_the_pose_mix_are_large_enough_for_a_pose() -> None:
+def test_people_in_the_pose_mix_are_large() -> None:
     heights = np.concatenate([(scene.boxes[:, 3] - scene.boxes[:, 1])[scene.labels == PERSON] for scene in scenes(PEOPLE)])
     assert np.mean(heights >= 28) > 0.9
 
 
-def test_the_post_of_a_sign_is_no_part_of_its_instance() -> None:
+def test_the_post_of_a_sign_is_not_part_of_its_instance() -> None:
     description = describe(np.random.default_rng(0), Mix(signs=(1, 1)))
     sign = next(thing for thing in description.things if isinstance(thing, Sign))
     near = dataclasses.replace(sign, x=0.0, distance=6.0)
@@ -309,7 +309,7 @@ def test_the_post_of_a_sign_is_no_part_of_its_instance() -> None:
     assert not scene.instances[pole].any()
 
 
-def test_only_the_noise_changes_with_the_seed_of_the_noise() -> None:
+def test_the_noise_seed_changes_only_the_noise() -> None:
     description = describe(np.random.default_rng(4))
     quiet = render(description, 96, 128)
     other = render(dataclasses.replace(description, noise_seed=description.noise_seed + 1), 96, 128)
@@ -330,6 +330,6 @@ def test_a_negative_seed_or_index_is_refused_by_name_and_value(name: str, seed: 
 
 
 @pytest.mark.parametrize(("name", "height", "width"), [("height", 31, 96), ("width", 96, 31)])
-def test_a_size_below_the_least_is_refused_by_name_and_value(name: str, height: int, width: int) -> None:
+def test_a_size_below_the_minimum_is_refused_by_name_and_value(name: str, height: int, width: int) -> None:
     with pytest.raises(ValueError, match=f"{name}.*31"):
         street(0, 0, height=height, width=width)

@@ -12,9 +12,9 @@ from PIL import Image
 
 from trainables import DATASETS, Dataset, Source, Split
 from trainables.data.files import fingerprint, read_rgb
+from trainables.data.image_files import pair_split
 from trainables.tasks.segmentation.data import CAMVID_CLASSES, camvid
 from trainables.tasks.segmentation.metrics import VOID
-from trainables.tasks.segmentation.pairs import PairSplit
 
 EMBEDDED = {dataset.name: dataset for dataset in DATASETS.values() if dataset.make is not None}
 OPENED = {dataset.name: dataset for dataset in DATASETS.values() if dataset.open is not None}
@@ -46,14 +46,14 @@ def test_names_are_sorted_and_unique(dataset: Dataset) -> None:
 
 
 @every_embedded
-def test_every_item_has_a_group(dataset: Dataset) -> None:
+def test_there_is_one_group_per_item(dataset: Dataset) -> None:
     for split in splits(dataset.source(None)).values():
         assert len(split.groups) == len(split.names)
 
 
 @pytest.mark.slow
 @every_embedded
-def test_no_picture_is_in_two_splits_or_twice_in_one(dataset: Dataset) -> None:
+def test_no_image_occurs_twice_in_or_across_splits(dataset: Dataset) -> None:
     parts = splits(dataset.source(None)).values()
     pictures = [split.frames(index).tobytes() for split in parts for index in range(len(split.names))]
     assert len(set(pictures)) == len(pictures)
@@ -68,14 +68,14 @@ def test_frames_are_rgb(dataset: Dataset) -> None:
 
 
 @every_embedded
-def test_an_item_is_the_same_each_time(dataset: Dataset) -> None:
+def test_an_item_is_the_same_every_time(dataset: Dataset) -> None:
     one, other = dataset.source(None), dataset.source(None)
     for index in some(one.test):
         assert np.array_equal(one.test.frames(index), other.test.frames(index))
 
 
 @every_embedded
-def test_the_fingerprint_is_the_same_each_time(dataset: Dataset) -> None:
+def test_the_fingerprint_is_the_same_every_time(dataset: Dataset) -> None:
     assert dataset.source(None).fingerprint == dataset.source(None).fingerprint
 
 
@@ -87,12 +87,12 @@ def test_the_fingerprint_is_16_hexadecimal_digits(dataset: Dataset) -> None:
 
 
 @every_embedded
-def test_the_source_bears_the_name_of_the_dataset(dataset: Dataset) -> None:
+def test_the_source_has_the_name_of_its_dataset(dataset: Dataset) -> None:
     assert dataset.source(None).name == dataset.name
 
 
 @every_embedded
-def test_a_path_for_embedded_data_is_refused_by_name(dataset: Dataset, tmp_path: Path) -> None:
+def test_a_path_for_embedded_data_is_refused_naming_the_data_set(dataset: Dataset, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=f"--data {dataset.name}=.*embedded"):
         dataset.source(tmp_path)
 
@@ -104,20 +104,20 @@ def test_a_dataset_without_a_path_is_refused_with_the_remedy(dataset: Dataset) -
 
 
 @every_opened
-def test_a_path_that_is_no_folder_is_refused_by_name(dataset: Dataset, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=f"--data {dataset.name}={tmp_path}/nowhere: no such folder"):
+def test_a_path_that_does_not_exist_is_refused_naming_it(dataset: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"--data {dataset.name}={tmp_path}/nowhere: no such directory"):
         dataset.source(tmp_path / "nowhere")
 
 
 @every_opened
-def test_an_empty_folder_is_refused_in_one_line_that_names_it(dataset: Dataset, tmp_path: Path) -> None:
+def test_an_empty_directory_is_refused_in_one_line_naming_it(dataset: Dataset, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=str(tmp_path)) as refused:
         dataset.source(tmp_path)
     assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("dataset", MAPPED.values(), ids=MAPPED)
-def test_a_target_is_a_map_of_classes_or_void_of_the_size_of_the_frames(dataset: Dataset) -> None:
+def test_a_target_is_a_class_map_of_the_frames_size(dataset: Dataset) -> None:
     source = dataset.source(None)
     for split in splits(source).values():
         for index in some(split):
@@ -126,11 +126,11 @@ def test_a_target_is_a_map_of_classes_or_void_of_the_size_of_the_frames(dataset:
             assert set(np.unique(target)) <= {*range(len(source.classes)), VOID}
 
 
-def test_the_street_scenes_are_300_24_and_60() -> None:
+def test_the_street_scenes_have_300_24_and_60_items() -> None:
     assert [len(split.names) for split in splits(DATASETS["street_scenes"].source(None)).values()] == [300, 24, 60]
 
 
-# CamVid, in a tree that is made here
+# CamVid
 
 
 NAMES = {
@@ -166,7 +166,7 @@ def relative(name: str) -> list[str]:
 
 
 def refusal(make: Callable[[], object]) -> str:
-    """The one line by which something is refused."""
+    """Message of the ValueError that a call raises; it must be one line."""
     with pytest.raises(ValueError, match=r"^[^\n]+$") as refused:
         make()
     return str(refused.value)
@@ -177,16 +177,16 @@ def tree(tmp_path: Path) -> Path:
     return make_tree(tmp_path / "CamVid")
 
 
-def test_camvid_has_its_own_three_lists_sorted(tree: Path) -> None:
+def test_camvid_has_the_items_of_its_three_lists_sorted(tree: Path) -> None:
     source = camvid(tree)
     assert {name: list(split.names) for name, split in splits(source).items()} == {name: relative(name) for name in NAMES}
     assert len(source.classes) == 11
 
 
-def test_ten_frames_in_a_row_of_one_sequence_are_a_group() -> None:
-    frames = [(f"test/{sequence}_{number:05d}.png", "") for sequence in ("0001TP", "0006R0") for number in range(12)]
-    groups = PairSplit(root=Path(), pairs=tuple(frames), labels=(), sequence=lambda name: name[:11]).groups
-    assert groups == [
+def test_ten_consecutive_frames_of_a_sequence_form_a_group() -> None:
+    pairs = [(f"test/{sequence}_{number:05d}.png", "") for sequence in ("0001TP", "0006R0") for number in range(12)]
+    split = pair_split(Path(), pairs, read=lambda _image, _annotation: None, sequence=lambda name: name[:11])
+    assert split.groups == [
         *["test/0001TP_00000.png"] * 10,
         *["test/0001TP_00010.png"] * 2,
         *["test/0006R0_00000.png"] * 10,
@@ -194,17 +194,17 @@ def test_ten_frames_in_a_row_of_one_sequence_are_a_group() -> None:
     ]
 
 
-def test_camvid_gives_the_picture_of_a_file(tree: Path) -> None:
+def test_frames_are_the_image_as_distributed(tree: Path) -> None:
     assert np.array_equal(camvid(tree).val.frames(1), picture(1)[None])
 
 
-def test_camvid_gives_the_annotation_with_label_11_as_void(tree: Path) -> None:
+def test_a_camvid_target_is_the_annotation_with_label_11_as_void(tree: Path) -> None:
     expected = [[VOID if label == 11 else label for label in row] for row in labels(1).tolist()]
     target = camvid(tree).val.target(1)
     assert (target.tolist(), target.dtype) == (expected, np.dtype(np.uint8))
 
 
-def test_camvid_without_a_test_list_is_tested_on_val_and_validated_on_the_last_tenth_of_each_sequence(tmp_path: Path) -> None:
+def test_without_a_test_list_val_is_the_test_split_and_the_last_tenth_of_each_sequence_validates(tmp_path: Path) -> None:
     source = camvid(make_tree(tmp_path, ("train", "val")))
     held_out = ["train/0001TP_00027.png", "train/0001TP_00028.png", "train/0006R0_00004.png"]
     assert list(source.test.names) == relative("val")
@@ -212,17 +212,17 @@ def test_camvid_without_a_test_list_is_tested_on_val_and_validated_on_the_last_t
     assert list(source.train.names) == [name for name in relative("train") if name not in held_out]
 
 
-def test_camvid_takes_relative_paths_and_blank_lines(tree: Path) -> None:
+def test_camvid_accepts_relative_paths_and_blank_lines(tree: Path) -> None:
     (tree / "val.txt").write_text("\nval/0016E5_07959.png valannot/0016E5_07959.png\n\n")
     assert list(camvid(tree).val.names) == ["val/0016E5_07959.png"]
 
 
-def test_the_fingerprint_of_camvid_does_not_hang_on_where_it_lies(tmp_path: Path) -> None:
+def test_the_fingerprint_does_not_depend_on_the_location_of_the_tree(tmp_path: Path) -> None:
     one, other = make_tree(tmp_path / "one"), make_tree(tmp_path / "other")
     assert camvid(one).fingerprint == camvid(other).fingerprint
 
 
-def test_the_fingerprint_of_camvid_changes_when_items_change_their_split(tree: Path) -> None:
+def test_the_fingerprint_changes_when_an_item_changes_its_split(tree: Path) -> None:
     before = camvid(tree).fingerprint
     lists = [(tree / name).read_text().splitlines(keepends=True) for name in ("train.txt", "val.txt")]
     (tree / "train.txt").write_text("".join(lists[0][1:]))
@@ -240,11 +240,11 @@ def test_a_missing_list_is_named(tree: Path, name: str) -> None:
 @pytest.mark.parametrize("text", ["", "\n \n"])
 def test_an_empty_list_is_named(tree: Path, name: str, text: str) -> None:
     (tree / f"{name}.txt").write_text(text)
-    assert refusal(lambda: camvid(tree)) == f"{tree}/{name}.txt: lists no image"
+    assert refusal(lambda: camvid(tree)) == f"{tree}/{name}.txt: lists no image; restore the list"
 
 
 @pytest.mark.parametrize("line", ["val/a.png", "val/a.png valannot/a.png more"])
-def test_a_malformed_line_is_named_by_file_and_number(tree: Path, line: str) -> None:
+def test_a_malformed_line_is_named_with_file_and_number(tree: Path, line: str) -> None:
     text = (tree / "val.txt").read_text()
     (tree / "val.txt").write_text(f"{text}{line}\n")
     message = refusal(lambda: camvid(tree))
@@ -270,7 +270,7 @@ def damaged(path: Path) -> Path:
     return path
 
 
-def test_a_damaged_picture_is_named(tree: Path) -> None:
+def test_a_damaged_image_is_named(tree: Path) -> None:
     path = damaged(tree / "val" / "0016E5_07961.png")
     assert str(path) in refusal(lambda: camvid(tree).val.frames(1))
 
@@ -280,25 +280,25 @@ def test_a_damaged_annotation_is_named(tree: Path) -> None:
     assert str(path) in refusal(lambda: camvid(tree).val.target(1))
 
 
-def test_an_annotation_with_a_label_beyond_void_is_named(tree: Path) -> None:
+def test_an_annotation_with_an_unknown_label_is_named(tree: Path) -> None:
     path = tree / "valannot" / "0016E5_07961.png"
     Image.fromarray(np.full((6, 8), 12, np.uint8)).save(path)
-    assert refusal(lambda: camvid(tree).val.target(1)).startswith(f"{path}: label 12 is none of this data set's")
+    assert refusal(lambda: camvid(tree).val.target(1)).startswith(f"{path}: label 12 does not exist in this data set")
 
 
 def test_an_annotation_in_colour_is_named(tree: Path) -> None:
     path = tree / "valannot" / "0016E5_07961.png"
     Image.fromarray(picture(0)).save(path)
-    assert refusal(lambda: camvid(tree).val.target(1)).startswith(f"{path}: not a map of labels")
+    assert refusal(lambda: camvid(tree).val.target(1)).startswith(f"{path}: shape (6, 8, 3) is not that of a label map")
 
 
 def test_the_real_camvid_opens_with_its_counts() -> None:
     place = os.environ.get("STUDY_TEST_DATA")
     if place is None:
-        pytest.skip("STUDY_TEST_DATA is not set: it names a folder that holds camvid/CamVid")
+        pytest.skip("STUDY_TEST_DATA is not set; set it to a folder that contains camvid/CamVid")
     source = DATASETS["camvid"].source(Path(place) / "camvid" / "CamVid")
     counts = {name: len(split.names) for name, split in splits(source).items()}
-    # 367 / 101 / 233 is all of it; the tree without a test list has 180 + 60, and 3 + 4 + 10 of the 180 are held out.
+    # 367 / 101 / 233 is the complete set. The tree without a test list has 180 + 60; 3 + 4 + 10 of the 180 validate.
     assert counts in ({"train": 367, "val": 101, "test": 233}, {"train": 163, "val": 17, "test": 60})
     for split in splits(source).values():
         for index in some(split):
@@ -315,13 +315,13 @@ def saved(path: Path, image: Image.Image) -> Path:
     return path
 
 
-def test_an_rgb_image_is_read_as_it_is(tmp_path: Path) -> None:
+def test_an_rgb_image_is_read_unchanged(tmp_path: Path) -> None:
     found = read_rgb(saved(tmp_path / "a.png", Image.fromarray(picture(0))))
     assert np.array_equal(found, picture(0)[None])
     assert found.dtype == np.uint8
 
 
-def test_a_grey_image_is_expanded(tmp_path: Path) -> None:
+def test_a_greyscale_image_is_expanded(tmp_path: Path) -> None:
     grey = picture(0)[..., 0]
     assert np.array_equal(read_rgb(saved(tmp_path / "a.png", Image.fromarray(grey)))[0], np.stack([grey] * 3, axis=-1))
 
@@ -334,19 +334,19 @@ def test_a_palette_is_resolved(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("alpha", [255, 128, 0])
-def test_alpha_is_left_out(tmp_path: Path, alpha: int) -> None:
+def test_an_alpha_channel_is_dropped(tmp_path: Path, alpha: int) -> None:
     with_alpha = np.concatenate([picture(0), np.full((6, 8, 1), alpha, np.uint8)], axis=-1)
     assert np.array_equal(read_rgb(saved(tmp_path / "a.png", Image.fromarray(with_alpha))), picture(0)[None])
 
 
-def test_cmyk_is_refused_by_name_and_mode(tmp_path: Path) -> None:
+def test_cmyk_is_refused_naming_file_and_mode(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.jpg", Image.fromarray(picture(0)).convert("CMYK"))
     message = refusal(lambda: read_rgb(path))
     assert str(path) in message
     assert "CMYK" in message
 
 
-def test_16_bit_grey_is_refused_by_name(tmp_path: Path) -> None:
+def test_16_bit_greyscale_is_refused_naming_the_file(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.png", Image.fromarray(np.full((6, 8), 40000, np.uint16)))
     assert str(path) in refusal(lambda: read_rgb(path))
 
@@ -355,7 +355,7 @@ def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def test_16_bit_colour_is_refused_by_name(tmp_path: Path) -> None:
+def test_16_bit_colour_is_refused_naming_the_file(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     header = struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)
     pixels = zlib.compress(b"\0" + bytes(range(12)))
@@ -363,19 +363,19 @@ def test_16_bit_colour_is_refused_by_name(tmp_path: Path) -> None:
     assert str(path) in refusal(lambda: read_rgb(path))
 
 
-def test_a_truncated_jpeg_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_truncated_jpeg_is_refused_naming_the_file(tmp_path: Path) -> None:
     path = damaged(saved(tmp_path / "a.jpg", Image.fromarray(np.repeat(picture(0), 20, axis=0))))
     assert str(path) in refusal(lambda: read_rgb(path))
 
 
 @pytest.mark.parametrize("cut", [0, 1, 20, 40, 60])
-def test_a_png_that_is_cut_short_is_refused_by_name(tmp_path: Path, cut: int) -> None:
+def test_a_truncated_png_is_refused_naming_the_file(tmp_path: Path, cut: int) -> None:
     path = saved(tmp_path / "a.png", Image.fromarray(picture(0)))
     path.write_bytes(path.read_bytes()[:cut])
     assert str(path) in refusal(lambda: read_rgb(path))
 
 
-def test_a_png_with_a_wrong_chunk_length_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_png_with_a_wrong_chunk_length_is_refused_naming_the_file(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.png", Image.fromarray(picture(0)))
     data = path.read_bytes()
     at = data.index(b"IDAT") - 4
@@ -384,7 +384,7 @@ def test_a_png_with_a_wrong_chunk_length_is_refused_by_name(tmp_path: Path) -> N
     assert str(path) in refusal(lambda: read_rgb(path))
 
 
-def test_an_image_beyond_any_sane_size_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_decompression_bomb_is_refused_naming_the_file(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     Image.fromarray(picture(0)).save(buffer, "PNG")
     data, header = buffer.getvalue(), struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
@@ -393,11 +393,11 @@ def test_an_image_beyond_any_sane_size_is_refused_by_name(tmp_path: Path) -> Non
     assert str(path) in refusal(lambda: read_rgb(path))
 
 
-def test_a_missing_image_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_missing_image_is_refused_naming_the_file(tmp_path: Path) -> None:
     assert str(tmp_path / "a.png") in refusal(lambda: read_rgb(tmp_path / "a.png"))
 
 
-def test_text_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_text_file_is_refused_naming_it(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_text("no picture")
     assert str(path) in refusal(lambda: read_rgb(path))
@@ -413,15 +413,15 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_fingerprint_does_not_change_with_order_or_repetition_of_files(folder: Path) -> None:
+def test_a_fingerprint_ignores_order_and_repetition_of_files(folder: Path) -> None:
     assert fingerprint(folder, ["a", "b"], [["a"], ["b"]]) == fingerprint(folder, ["b", "a", "b"], [["a"], ["b"]])
 
 
-def test_a_fingerprint_does_not_change_with_the_order_within_a_list(folder: Path) -> None:
+def test_a_fingerprint_ignores_the_order_within_a_list(folder: Path) -> None:
     assert fingerprint(folder, ["a", "b"], [["a", "b"]]) == fingerprint(folder, ["a", "b"], [["b", "a"]])
 
 
-def test_a_fingerprint_does_not_change_with_the_time_of_a_file(folder: Path) -> None:
+def test_a_fingerprint_ignores_the_modification_time_of_a_file(folder: Path) -> None:
     before = fingerprint(folder, ["a"], [["a"]])
     os.utime(folder / "a", (1, 1))
     assert fingerprint(folder, ["a"], [["a"]]) == before
@@ -442,5 +442,5 @@ def test_a_fingerprint_changes_with_the_lists(folder: Path) -> None:
     assert len(found) == 4
 
 
-def test_a_file_that_is_missing_is_named(folder: Path) -> None:
+def test_a_missing_file_of_a_fingerprint_is_named(folder: Path) -> None:
     assert refusal(lambda: fingerprint(folder, ["a", "d"], [])).startswith(f"{folder}/d: listed but missing")

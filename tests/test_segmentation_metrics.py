@@ -15,7 +15,7 @@ ONE = np.ones((1, 1), np.int64)
 
 
 def maps(seed: int, classes: int = 5, *, void: float = 0.2) -> tuple[Maps, Maps]:
-    """A random prediction, right in half of its pixels, and its truth."""
+    """A random prediction, correct in about 60 % of its pixels, and its truth."""
     rng = np.random.default_rng(seed)
     truth = rng.integers(0, classes, (13, 17), np.uint8)
     prediction = np.where(rng.random(truth.shape) < 0.5, truth, rng.integers(0, classes, truth.shape, np.uint8))
@@ -34,18 +34,18 @@ def of(matrix: list[list[int]]) -> dict[str, float]:
     return {name: float(found[0]) for name, found in score([np.array(matrix)], ONE).items()}
 
 
-def test_a_confusion_of_four_pixels_by_hand() -> None:
+def test_the_confusion_matrix_of_four_pixels_computed_by_hand() -> None:
     truth, prediction = np.array([[0, 1], [1, VOID]], np.uint8), np.array([[0, 0], [1, 0]], np.uint8)
     assert confusion(prediction, truth, 2).tolist() == [[1, 0], [1, 1]]
 
 
-def test_the_metrics_of_four_pixels_by_hand() -> None:
-    # IoU: 1 / 2 of class 0, 1 / 2 of class 1. Right: 2 of 3. By class: 1 of 1, 1 of 2.
+def test_the_metrics_of_four_pixels_computed_by_hand() -> None:
+    # IoU: 1 / 2 for both classes. Correct: 2 of 3 pixels; of class 0 1 of 1, of class 1 1 of 2.
     assert of([[1, 0], [1, 1]]) == pytest.approx({"miou": 1 / 2, "global_accuracy": 2 / 3, "mean_class_accuracy": 3 / 4})
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_confusion_is_that_of_scikit_learn(seed: int) -> None:
+def test_the_confusion_matrix_equals_that_of_scikit_learn(seed: int) -> None:
     prediction, truth = maps(seed)
     known = truth != VOID
     expected = confusion_matrix(truth[known], prediction[known], labels=range(5))
@@ -53,7 +53,7 @@ def test_a_confusion_is_that_of_scikit_learn(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_metrics_are_those_of_scikit_learn(seed: int) -> None:
+def test_the_metrics_equal_those_of_scikit_learn(seed: int) -> None:
     prediction, truth = maps(seed)
     known = truth != VOID
     assert of(confusion(prediction, truth, 5).tolist()) == pytest.approx(
@@ -65,24 +65,24 @@ def test_the_metrics_are_those_of_scikit_learn(seed: int) -> None:
     )
 
 
-def test_the_metrics_of_many_items_are_those_of_all_their_pixels() -> None:
+def test_the_metrics_of_several_items_are_those_of_their_pooled_pixels() -> None:
     pairs = [maps(seed) for seed in range(4)]
     prediction, truth = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
     together = of(confusion(prediction, truth, 5).tolist())
     assert values(confusions(4), [[1, 1, 1, 1]]) == {name: [pytest.approx(value)] for name, value in together.items()}
 
 
-def test_a_class_absent_from_truth_and_prediction_counts_in_no_mean() -> None:
+def test_a_class_absent_from_truth_and_prediction_is_left_out_of_the_means() -> None:
     assert of([[3, 1, 0], [2, 4, 0], [0, 0, 0]]) == of([[3, 1], [2, 4]])
 
 
-def test_a_class_predicted_but_never_true_counts_in_miou_alone() -> None:
-    # IoU: 3 / 4 of class 0, 4 / 4 of class 1, 0 / 1 of class 2, which is predicted once.
+def test_a_class_predicted_but_never_true_enters_only_miou() -> None:
+    # IoU: 3 / 4 for class 0, 4 / 4 for class 1, 0 / 1 for class 2, which is predicted once.
     found = of([[3, 0, 1], [0, 4, 0], [0, 0, 0]])
     assert found == pytest.approx({"miou": (3 / 4 + 1 + 0) / 3, "global_accuracy": 7 / 8, "mean_class_accuracy": (3 / 4 + 1) / 2})
 
 
-def test_a_class_true_but_never_predicted_counts_as_nothing_right() -> None:
+def test_a_class_true_but_never_predicted_scores_zero() -> None:
     found = of([[3, 0], [1, 0]])
     assert found == pytest.approx({"miou": (3 / 4 + 0) / 2, "global_accuracy": 3 / 4, "mean_class_accuracy": 1 / 2})
 
@@ -92,12 +92,12 @@ def test_a_perfect_prediction_scores_one() -> None:
     assert set(of(confusion(truth, truth, 5).tolist()).values()) == {1.0}
 
 
-def test_an_item_that_is_all_void_changes_nothing() -> None:
+def test_an_item_of_void_pixels_only_changes_nothing() -> None:
     void = confusion(np.zeros((3, 3), np.uint8), np.full((3, 3), VOID, np.uint8), 5)
     assert values([*confusions(2), void], [[1, 1, 1]]) == values(confusions(2), [[1, 1]])
 
 
-def test_an_item_of_weight_two_counts_as_that_item_twice() -> None:
+def test_an_item_of_weight_two_counts_as_two_items() -> None:
     one, two, three = confusions(3)
     assert values([one, two, three], [[1, 2, 0]]) == values([one, two, two], [[1, 1, 1]])
 
@@ -108,7 +108,7 @@ def test_every_replicate_is_the_metric_under_its_own_weights() -> None:
     assert values(confusions(4), weights) == {name: [row[name][0] for row in rows] for name in rows[0]}
 
 
-def test_there_is_one_value_a_replicate() -> None:
+def test_there_is_one_value_per_replicate() -> None:
     found = score(confusions(4), np.ones((7, 4), np.int64))
     assert {name: values.shape for name, values in found.items()} == {
         "miou": (7,),

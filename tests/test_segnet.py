@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from search_spaces import SPACES
-from trainables import Source
+from trainables import Architecture, Source
 from trainables.tasks.segmentation.metrics import VOID
 from trainables.tasks.segmentation.segnet import SegmentationLearner, SegNet, weights_of_classes
 
@@ -19,7 +19,7 @@ VGG16 += [(256, 512), (512, 512), (512, 512), (512, 512), (512, 512), (512, 512)
 
 
 def published(classes: int) -> SegNet:
-    """The network of the paper, without memory or initial weights."""
+    """The paper's network, with parameters that have shapes but no values."""
     with torch.device("meta"):
         return SegNet(classes, width=1, convolutions=PUBLISHED)
 
@@ -58,7 +58,7 @@ def test_the_published_network_has_29_million_parameters() -> None:
 
 
 @pytest.mark.slow
-def test_the_published_network_passes_forward_and_backward_at_the_size_of_the_paper() -> None:
+def test_the_published_network_runs_forward_and_backward_at_the_papers_size() -> None:
     torch.manual_seed(0)
     network = SegNet(19, width=1, convolutions=PUBLISHED)
     logits = network(torch.rand(1, 3, 512, 1024))
@@ -68,10 +68,10 @@ def test_the_published_network_passes_forward_and_backward_at_the_size_of_the_pa
 
 
 def test_the_reduced_network_has_half_a_million_parameters() -> None:
-    stages = [(3, 16), (16, 32), (32, 64), (64, 128), (128, 128)]
-    decoder = [*((after, before) for before, after in reversed(stages[1:]))]
-    kernels = sum(9 * before * after + after for before, after in (*stages, *decoder, (16, 11)))
-    norms = sum(2 * after for _, after in (*stages, *decoder))
+    encoder = [(3, 16), (16, 32), (32, 64), (64, 128), (128, 128)]
+    decoder = [(after, before) for before, after in reversed(encoder[1:])]
+    kernels = sum(9 * before * after + after for before, after in (*encoder, *decoder, (16, 11)))
+    norms = sum(2 * after for _, after in (*encoder, *decoder))
     assert parameters(reduced(11)) == kernels + norms
     assert kernels + norms == pytest.approx(0.49e6, abs=0.01e6)
 
@@ -100,18 +100,18 @@ def test_logits_can_be_negative() -> None:
 
 
 @pytest.mark.parametrize("counts", [(2, 2, 3, 3), (2, 2, 3, 3, 3, 3), (2, 2, 0, 3, 3)])
-def test_other_than_five_positive_counts_of_convolutions_are_refused_by_value(counts: tuple[int, ...]) -> None:
+def test_convolutions_other_than_five_positive_counts_are_refused_with_their_value(counts: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=", ".join(map(str, counts))):
         SegNet(11, width=1, convolutions=counts)
 
 
 def test_a_width_that_is_not_positive_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"positive width.*not 0"):
+    with pytest.raises(ValueError, match=r"width 0 and convolutions .* give a width above 0"):
         SegNet(11, width=0, convolutions=PUBLISHED)
 
 
 def brightest(maps: Tensor) -> Tensor:
-    """Where the first maximum of each 2 x 2 window lies."""
+    """Mask of the first maximum in each 2x2 window."""
     places = torch.zeros_like(maps, dtype=torch.bool)
     for n, c, y, x in np.ndindex(maps.shape[0], maps.shape[1], maps.shape[2] // 2, maps.shape[3] // 2):
         window = maps[n, c, 2 * y : 2 * y + 2, 2 * x : 2 * x + 2].reshape(-1).tolist()
@@ -120,15 +120,15 @@ def brightest(maps: Tensor) -> Tensor:
     return places
 
 
-def test_the_decoder_unpools_to_where_the_maxima_of_the_encoder_were() -> None:
+def test_the_decoder_unpools_to_the_positions_of_the_encoders_maxima() -> None:
     torch.manual_seed(0)
     network = SegNet(3, width=1 / 32, convolutions=(1, 1, 1, 1, 1)).eval()
     encoded: list[Tensor] = []
     unpooled: list[Tensor] = []
-    for stage in network.encoder:
-        stage.register_forward_hook(lambda _module, _inputs, output: encoded.append(output.clone()))
-    for stage in [*network.decoder, network.last]:
-        stage.register_forward_pre_hook(lambda _module, inputs: unpooled.append(inputs[0].clone()))
+    for block in network.encoder:
+        block.register_forward_hook(lambda _module, _inputs, output: encoded.append(output.clone()))
+    for block in [*network.decoder, network.last]:
+        block.register_forward_pre_hook(lambda _module, inputs: unpooled.append(inputs[0].clone()))
     with torch.inference_mode():
         network(torch.randn(1, 3, 64, 96))
     assert len(encoded) == len(unpooled) == 5
@@ -138,7 +138,7 @@ def test_the_decoder_unpools_to_where_the_maxima_of_the_encoder_were() -> None:
         assert sparse.any()
 
 
-def test_the_deepest_unpooling_restores_the_maxima_themselves() -> None:
+def test_the_deepest_unpooling_restores_the_values_of_the_maxima() -> None:
     network = reduced().eval()
     seen: list[Tensor] = []
     network.encoder[-1].register_forward_hook(lambda _module, _inputs, output: seen.append(output.clone()))
@@ -150,7 +150,7 @@ def test_the_deepest_unpooling_restores_the_maxima_themselves() -> None:
 
 
 class LogitsOfEachPixel(nn.Module):
-    """Logits that are parameters: where a step changes them is where a gradient came from."""
+    """Its logits are parameters, so the logits that a step changes are those that had a gradient."""
 
     def __init__(self, classes: int, height: int, width: int) -> None:
         super().__init__()
@@ -178,13 +178,13 @@ def test_void_pixels_give_no_gradient(hyper: Any) -> None:
     assert torch.equal(changed, mask != VOID)
 
 
-def test_the_loss_of_even_logits_is_the_logarithm_of_the_classes(hyper: Any) -> None:
+def test_the_loss_of_equal_logits_is_the_logarithm_of_the_number_of_classes(hyper: Any) -> None:
     mask = torch.full((2, 4, 4), VOID)
     mask[:, 0] = 1
     assert learner_of_pixels(hyper).update(batch_of(mask))["loss"].item() == pytest.approx(np.log(3))
 
 
-def test_the_loss_weighs_classes(hyper: Any) -> None:
+def test_the_loss_applies_class_weights(hyper: Any) -> None:
     learner = learner_of_pixels(hyper, torch.tensor([1.0, 0.0, 2.0]))
     mask = torch.zeros(1, 4, 4)
     mask[0, 1], mask[0, 2] = 1, 2
@@ -193,7 +193,23 @@ def test_the_loss_weighs_classes(hyper: Any) -> None:
     assert (steps / steps[0]).tolist() == pytest.approx([1, 0, 2, 1])
 
 
-def test_class_weights_are_the_inverse_roots_of_frequencies_with_mean_one(streets: Source) -> None:
+def test_class_weights_are_computed_once_and_only_for_training(hyper: Any) -> None:
+    computed: list[Tensor] = []
+
+    def class_weights() -> Tensor:
+        computed.append(torch.ones(3))
+        return computed[-1]
+
+    learner = SegmentationLearner(LogitsOfEachPixel(3, 4, 4), hyper, class_weights=class_weights, steps=2, device="cpu")
+    batch = batch_of(torch.zeros(1, 4, 4))
+    learner.predict(batch)
+    assert not computed
+    for _ in range(2):
+        learner.update(batch)
+    assert len(computed) == 1
+
+
+def test_inverse_sqrt_weights_are_inverse_roots_of_frequencies_with_mean_one(streets: Source) -> None:
     counts = np.zeros(11)
     for index in range(12):
         for label in streets.train.target(index).ravel():
@@ -204,18 +220,14 @@ def test_class_weights_are_the_inverse_roots_of_frequencies_with_mean_one(street
     assert weights.tolist() == pytest.approx((expected / expected.mean()).tolist(), rel=1e-5)
 
 
-def test_a_class_that_never_occurs_weighs_nothing(streets: Source) -> None:
+def test_a_class_that_never_occurs_has_weight_zero(streets: Source) -> None:
     weights = weights_of_classes(replace(streets, classes=(*streets.classes, "unicorn")), "inverse_sqrt")
     assert weights is not None
     assert weights[-1] == 0
     assert weights[:-1].mean().item() == pytest.approx(1)
 
 
-def test_without_class_weights_the_masks_are_not_weighed(streets: Source) -> None:
-    assert weights_of_classes(streets, "none") is None
-
-
-def test_predictions_do_not_depend_on_the_other_items_of_a_batch(segnet: Any, hyper: Any, streets: Source) -> None:
+def test_predictions_do_not_depend_on_the_other_items_of_a_batch(segnet: Architecture, hyper: Any, streets: Source) -> None:
     learner = segnet.learner(hyper, streets, 1, "cpu")
     learner.network.eval()
     images = torch.from_numpy(np.concatenate([streets.val.frames(i) for i in range(3)]).transpose(0, 3, 1, 2).copy())
@@ -248,7 +260,7 @@ def test_bilinear_up_sampling_passes_gradients_to_every_parameter() -> None:
 
 @dataclass(frozen=True)
 class Masks:
-    """Training masks that are given."""
+    """A training split of given masks."""
 
     maps: tuple[list[list[int]], ...]
 
@@ -265,8 +277,8 @@ def masks_of(*maps: list[list[int]]) -> Any:
     return SimpleNamespace(classes=("a", "b", "c"), train=Masks(maps))
 
 
-def test_median_frequency_weights_as_worked_by_hand() -> None:
-    # a: 3 of the 4 + 3 known pixels of both images; b: 3 of 7; c: 1 of the 4 pixels of the one image that holds it
+def test_median_frequency_weights_computed_by_hand() -> None:
+    # a: 3 of the 4 + 3 known pixels of both images; b: 3 of 7; c: 1 of the 4 pixels of the only image that contains it
     source = masks_of([[0, 0], [1, 2]], [[0, 1], [1, 255]])
     frequency = np.array([3 / 7, 3 / 7, 1 / 4])
     weights = weights_of_classes(source, "median_frequency")
@@ -274,5 +286,5 @@ def test_median_frequency_weights_as_worked_by_hand() -> None:
     assert weights.numpy() == pytest.approx(3 / 7 / frequency)
 
 
-def test_no_rule_gives_no_weights() -> None:
+def test_the_rule_none_gives_no_weights() -> None:
     assert weights_of_classes(masks_of([[0, 0], [1, 2]]), "none") is None

@@ -1,4 +1,5 @@
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +11,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import resnet101
 
-from search_spaces import SPACES
-from trainables import ARCHITECTURES, Numerics
-from trainables.tasks.action import TWO_STREAM, MotionHyper, SpatialHyper
+from search_spaces import DEMO
+from trainables.contracts import Architecture, Numerics
+from trainables.engine.numerics import computing
+from trainables.tasks.action import ACTION, TWO_STREAM, TWO_STREAM_MOTION, TWO_STREAM_SPATIAL, MotionHyper, SpatialHyper
 from trainables.tasks.action.clips import read_clip
 from trainables.tasks.action.flow import EXTRACTORS, flows
 from trainables.tasks.action.metrics import Outcome
 from trainables.tasks.action.sampling import flow_stacks, pictures, runs, stills
 from trainables.tasks.action.two_stream import StreamLearner, imagenet, motion, small, spatial
-from trainables.engine.numerics import computing
 
-SPATIAL, MOTION = ARCHITECTURES["two_stream_spatial"], ARCHITECTURES["two_stream_motion"]
-DEMO = {name: SPACES["demo"].budgets[name].hyper for name in ("two_stream_spatial", "two_stream_motion")}
+STREAMS = (TWO_STREAM_SPATIAL, TWO_STREAM_MOTION)
+REDUCED = {stream.name: replace(stream.hyper, **DEMO.budgets[stream.name].hyper) for stream in STREAMS}
 
 
 def parameters(network: nn.Module) -> int:
@@ -29,7 +30,7 @@ def parameters(network: nn.Module) -> int:
 
 
 def clip_of(frames: int, height: int = 24, width: int = 32) -> npt.NDArray[np.uint8]:
-    """Noise that drifts to the right, a pixel a frame."""
+    """Noise that moves to the right by one pixel per frame."""
     noise = np.random.default_rng(0).integers(0, 256, (height, width + frames, 3), np.uint8)
     return np.stack([noise[:, frames - frame : frames - frame + width] for frame in range(frames)])
 
@@ -38,7 +39,7 @@ def clip_of(frames: int, height: int = 24, width: int = 32) -> npt.NDArray[np.ui
 
 
 @pytest.mark.parametrize(("make", "channels"), [(spatial, 3), (motion, 20)])
-def test_the_published_network_is_resnet_101_by_its_parameters(make: Any, channels: int) -> None:
+def test_the_published_network_has_the_parameters_of_resnet_101(make: Any, channels: int) -> None:
     hyper = SpatialHyper() if make is spatial else MotionHyper()
     expected = 49 * channels * 64 + 2 * 64
     before = 64
@@ -75,7 +76,7 @@ def test_the_reduced_network_has_five_convolutions() -> None:
 
 @pytest.fixture
 def trained(monkeypatch: pytest.MonkeyPatch) -> dict[str, Tensor]:
-    """Weights of a ResNet-101 of ImageNet's classes, in the place of the published ones."""
+    """Weights of a random ResNet-101 with ImageNet's classes, in place of the published ones."""
     weights: dict[str, Tensor] = resnet101(weights=None).state_dict()
     monkeypatch.setattr("trainables.tasks.action.two_stream.published", lambda _: weights)
     return weights
@@ -90,7 +91,7 @@ def test_the_first_convolution_of_the_motion_stream_is_the_mean_over_rgb_repeate
         assert torch.equal(first[:, channel], trained["conv1.weight"].mean(dim=1))
 
 
-def test_imagenet_gives_all_but_the_classifier(trained: dict[str, Tensor]) -> None:
+def test_imagenet_weights_replace_everything_but_the_classifier(trained: dict[str, Tensor]) -> None:
     network = spatial(SpatialHyper(), 5, 1, "cpu").network
     before = {name: value.clone() for name, value in network.state_dict().items()}
     imagenet(network)
@@ -100,7 +101,7 @@ def test_imagenet_gives_all_but_the_classifier(trained: dict[str, Tensor]) -> No
 
 
 def test_imagenet_is_refused_for_a_reduced_network() -> None:
-    with pytest.raises(ValueError, match="resnet101"):
+    with pytest.raises(ValueError, match="backbone='resnet101' only"):
         imagenet(small(3, 5, 16))
 
 
@@ -108,7 +109,7 @@ def test_imagenet_is_refused_for_a_reduced_network() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_training_takes_one_still_of_each_third(seed: int) -> None:
+def test_training_samples_one_still_from_each_third(seed: int) -> None:
     first, second, third = stills(30, SpatialHyper(), np.random.default_rng(seed))
     assert 0 <= first < 10 <= second < 20 <= third < 30
 
@@ -118,11 +119,11 @@ def test_every_frame_can_be_drawn() -> None:
     assert drawn == set(range(16))
 
 
-def test_evaluation_takes_19_stills_evenly_spaced_from_the_first_to_the_last() -> None:
+def test_evaluation_samples_19_evenly_spaced_stills_from_first_to_last() -> None:
     assert stills(181, SpatialHyper(), None) == list(range(0, 181, 10))
 
 
-def test_training_takes_eleven_frames_in_a_row_from_a_random_start() -> None:
+def test_training_samples_eleven_consecutive_frames_from_a_random_start() -> None:
     starts = set()
     for seed in range(100):
         frames = runs(16, MotionHyper(), np.random.default_rng(seed))
@@ -131,20 +132,20 @@ def test_training_takes_eleven_frames_in_a_row_from_a_random_start() -> None:
     assert starts == set(range(6))
 
 
-def test_evaluation_takes_19_runs_evenly_spaced_from_the_first_to_the_last() -> None:
+def test_evaluation_samples_19_evenly_spaced_runs_from_first_to_last() -> None:
     frames = np.array(runs(191, MotionHyper(), None)).reshape(19, 11)
     assert frames[:, 0].tolist() == list(range(0, 181, 10))
     assert (np.diff(frames, axis=1) == 1).all()
 
 
-def test_one_position_is_the_middle() -> None:
+def test_a_single_position_is_the_middle() -> None:
     assert stills(21, SpatialHyper(positions=1), None) == [10]
     assert runs(31, MotionHyper(positions=1), None)[0] == 10
 
 
 @pytest.mark.parametrize("rng", [None, np.random.default_rng(0)])
 @pytest.mark.parametrize("length", [1, 2, 7, 10])
-def test_of_a_short_clip_the_last_frame_is_repeated(length: int, rng: np.random.Generator | None) -> None:
+def test_the_last_frame_of_a_short_clip_is_repeated(length: int, rng: np.random.Generator | None) -> None:
     frames = runs(length, MotionHyper(positions=1), rng)
     assert list(frames) == [*range(length), *[length - 1] * (11 - length)]
     assert set(stills(length, SpatialHyper(), rng)) <= set(range(length))
@@ -153,13 +154,13 @@ def test_of_a_short_clip_the_last_frame_is_repeated(length: int, rng: np.random.
 # Examples
 
 
-def test_an_evaluation_example_is_the_whole_frames_at_the_size_of_the_network() -> None:
+def test_an_evaluation_example_shows_whole_frames_at_the_input_size() -> None:
     frames = clip_of(3)
     assert np.array_equal(pictures(frames, SpatialHyper(size=(24, 32)), None), frames.transpose(0, 3, 1, 2))
     assert pictures(frames, SpatialHyper(), None).shape == (3, 3, 224, 224)
 
 
-def test_flow_keeps_native_pixels_whatever_the_size_of_the_network() -> None:
+def test_flow_is_in_native_pixels_at_every_input_size() -> None:
     frames = clip_of(11, 48, 64)
     small_size, large = (flow_stacks(frames, MotionHyper(size=size), None) for size in ((24, 32), (96, 128)))
     assert (small_size.shape, large.shape) == ((1, 20, 24, 32), (1, 20, 96, 128))
@@ -168,7 +169,7 @@ def test_flow_keeps_native_pixels_whatever_the_size_of_the_network() -> None:
         assert np.median(20 * stacks[:, 1::2]) == pytest.approx(0, abs=0.1)
 
 
-def test_flow_is_cut_off_at_20_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flow_is_clipped_at_20_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
     motions = np.zeros((10, 24, 32, 2), np.float32)
     motions[:, :12], motions[:, 12:] = (40, -5), (-30, 10)
     monkeypatch.setattr("trainables.tasks.action.sampling.flows", lambda *_: motions)
@@ -178,30 +179,30 @@ def test_flow_is_cut_off_at_20_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Always(np.random.Generator):
-    """A generator whose coin always falls on the same side."""
+    """A generator whose `random` always returns the same number."""
 
-    def __init__(self, coin: float) -> None:
+    def __init__(self, number: float) -> None:
         super().__init__(np.random.PCG64(0))
-        self.coin = coin
+        self.number = number
 
     def random(self, *_: Any, **__: Any) -> Any:
-        return self.coin
+        return self.number
 
 
-def test_a_mirrored_flow_goes_the_other_way() -> None:
+def test_mirroring_flow_negates_motion_to_the_right() -> None:
     frames, hyper = clip_of(11, 48, 64), MotionHyper(size=(48, 64), crop=1.0)
-    plain, mirrored = (flow_stacks(frames, hyper, Always(coin))[0] for coin in (0.9, 0.1))
+    plain, mirrored = (flow_stacks(frames, hyper, Always(number))[0] for number in (0.9, 0.1))
     assert np.array_equal(mirrored[::2], -plain[::2, :, ::-1])
     assert np.array_equal(mirrored[1::2], plain[1::2, :, ::-1])
 
 
 def test_mirrored_stills_are_mirrored() -> None:
     frames, hyper = clip_of(3), SpatialHyper(size=(24, 32), crop=1.0)
-    plain, mirrored = (pictures(frames, hyper, Always(coin)) for coin in (0.9, 0.1))
+    plain, mirrored = (pictures(frames, hyper, Always(number)) for number in (0.9, 0.1))
     assert np.array_equal(mirrored, plain[..., ::-1])
 
 
-def test_half_of_the_clips_are_mirrored_and_none_where_it_is_off() -> None:
+def test_half_of_the_clips_are_mirrored_unless_flip_is_off() -> None:
     frame = clip_of(1)
     for flip, least, most in ((True, 30, 70), (False, 0, 0)):
         hyper = SpatialHyper(size=(24, 32), crop=1.0, flip=flip)
@@ -209,7 +210,7 @@ def test_half_of_the_clips_are_mirrored_and_none_where_it_is_off() -> None:
         assert least <= sum(not np.array_equal(each, frame[0, ..., 0]) for each in found) <= most
 
 
-def test_one_crop_is_taken_of_all_frames_of_a_clip() -> None:
+def test_all_frames_of_a_clip_have_the_same_crop() -> None:
     frames = np.repeat(clip_of(1), 3, axis=0)
     for seed in range(5):
         found = pictures(frames, SpatialHyper(size=(24, 32)), np.random.default_rng(seed))
@@ -217,8 +218,8 @@ def test_one_crop_is_taken_of_all_frames_of_a_clip() -> None:
         assert np.array_equal(found[0], found[2])
 
 
-def test_crops_keep_the_least_share_and_are_of_many_sizes() -> None:
-    # Each pixel's value is its place, so that corners tell what was taken.
+def test_crops_vary_in_size_and_keep_the_smallest_share() -> None:
+    # Each pixel's value is its position, so the corners of a crop reveal its extent.
     places = np.mgrid[0:120, 0:160].transpose(1, 2, 0).astype(np.uint8)
     frame = np.concatenate([places, np.zeros((120, 160, 1), np.uint8)], axis=-1)[None]
     shares = []
@@ -231,7 +232,7 @@ def test_crops_keep_the_least_share_and_are_of_many_sizes() -> None:
     assert np.std(shares) > 0.08
 
 
-def test_examples_are_drawn_from_the_stream_alone() -> None:
+def test_examples_depend_only_on_their_random_stream() -> None:
     frames = clip_of(11)
     for make, hyper in ((pictures, SpatialHyper(size=(24, 32))), (flow_stacks, MotionHyper(size=(24, 32)))):
         one, other, third = (make(frames, hyper, np.random.default_rng(seed)) for seed in (1, 1, 2))
@@ -242,8 +243,8 @@ def test_examples_are_drawn_from_the_stream_alone() -> None:
 # Learning
 
 
-class Level(nn.Module):
-    """Logits that are a parameter times the mean of the input."""
+class Slope(nn.Module):
+    """Logits equal to a parameter times the mean of the input."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -253,39 +254,38 @@ class Level(nn.Module):
         return inputs.mean(dim=(1, 2, 3))[:, None] * self.slope
 
 
-def learner_of_level(hyper: Any = SpatialHyper(optimiser="sgd")) -> StreamLearner:  # noqa: B008
-    return StreamLearner(Level(), hyper, mean=(0.0,), deviation=(1.0,), steps=2, device="cpu")
+def slope_learner() -> StreamLearner:
+    return StreamLearner(Slope(), SpatialHyper(), normalise=lambda clips, _: clips, steps=2, device="cpu")
 
 
 def test_the_loss_is_the_cross_entropy_of_the_logits_summed_over_a_clip() -> None:
     clips, labels = torch.rand(4, 3, 3, 5, 6), torch.tensor([0, 1, 2, 0])
     summed = clips.mean(dim=(2, 3, 4)).sum(dim=1)[:, None] * torch.tensor([1.0, -2.0, 0.5])
     expected = F.cross_entropy(summed, labels).item()
-    assert learner_of_level().update({"clip": clips, "label": labels})["loss"].item() == pytest.approx(expected, rel=1e-5)
+    assert slope_learner().update({"clip": clips, "label": labels})["loss"].item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_predictions_are_the_logits_summed_over_the_positions() -> None:
+def test_predictions_are_logits_summed_over_the_positions() -> None:
     clips = torch.rand(2, 4, 3, 5, 6)
     with torch.inference_mode():
-        together = learner_of_level().predict({"clip": clips})
-        alone = [learner_of_level().predict({"clip": clips[:, [position]]}) for position in range(4)]
+        together = slope_learner().predict({"clip": clips})
+        alone = [slope_learner().predict({"clip": clips[:, [position]]}) for position in range(4)]
     for item in range(2):
         assert together[item] == pytest.approx(np.sum([each[item] for each in alone], axis=0), rel=1e-5)
 
 
 def test_predictions_are_float32_in_mixed_precision() -> None:
-    hyper = SPATIAL.hyper(**DEMO["two_stream_spatial"])
-    learner = spatial(hyper, 8, 1, "cpu")
+    learner = spatial(REDUCED["two_stream_spatial"], 8, 1, "cpu")
     learner.network.eval()
     with torch.inference_mode(), computing(Numerics(precision="bfloat16"), "cpu"):
         found = learner.predict({"clip": torch.randint(0, 256, (2, 4, 3, 32, 32), dtype=torch.uint8)})
     assert [(each.shape, each.dtype) for each in found] == [((8,), np.dtype(np.float32))] * 2
 
 
-def test_pictures_are_normalised_as_imagenet_and_flow_is_not() -> None:
+def test_stills_are_normalised_as_for_imagenet_and_flow_is_not() -> None:
     seen: list[Tensor] = []
     for make, value in ((spatial, 255.0), (motion, 0.5)):
-        hyper = (SpatialHyper if make is spatial else MotionHyper)(network="small")
+        hyper = (SpatialHyper if make is spatial else MotionHyper)(backbone="small")
         learner = make(hyper, 3, 1, "cpu")
         learner.network.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
         learner.network.eval()
@@ -299,7 +299,7 @@ def test_pictures_are_normalised_as_imagenet_and_flow_is_not() -> None:
 @pytest.mark.parametrize("schedule", ["constant", "one_cycle"])
 def test_every_optimiser_and_schedule_lowers_the_loss(optimiser: Any, schedule: Any) -> None:
     torch.manual_seed(0)
-    hyper = SpatialHyper(network="small", optimiser=optimiser, lr=1e-2, lr_schedule=schedule)
+    hyper = SpatialHyper(backbone="small", optimiser=optimiser, lr=1e-2, lr_schedule=schedule)
     learner = spatial(hyper, 2, 20, "cpu")
     clips = torch.randint(0, 256, (4, 1, 3, 16, 16), dtype=torch.uint8)
     losses = [learner.update({"clip": clips, "label": torch.tensor([0, 1, 0, 1])})["loss"].item() for _ in range(20)]
@@ -310,7 +310,7 @@ def test_every_optimiser_and_schedule_lowers_the_loss(optimiser: Any, schedule: 
 
 
 class Labels:
-    """A source whose test split has these labels."""
+    """A source whose test split has the given labels."""
 
     def __init__(self, *labels: int) -> None:
         self.test, self._labels = self, labels
@@ -319,66 +319,59 @@ class Labels:
         return self._labels[index]
 
 
-def test_fusion_answers_by_the_plain_sum_of_logits() -> None:
-    assert TWO_STREAM.fuse is not None
-    stills_say = np.array([[3.0, 1.0, 0.0], [0.0, 2.0, 1.0]], np.float32)
-    motion_says = np.array([[0.0, 4.0, 1.0], [1.0, 0.0, 0.0]], np.float32)
+def test_fusion_sums_the_logits() -> None:
+    of_stills = np.array([[3.0, 1.0, 0.0], [0.0, 2.0, 1.0]], np.float32)
+    of_motion = np.array([[0.0, 4.0, 1.0], [1.0, 0.0, 0.0]], np.float32)
     source: Any = Labels(0, 1)
-    assert list(TWO_STREAM.fuse([stills_say, motion_says], source)) == [Outcome(0, 1), Outcome(1, 1)]
+    assert list(TWO_STREAM.fuse([of_stills, of_motion], source)) == [Outcome(0, 1), Outcome(1, 1)]
 
 
-def test_what_is_fused_is_what_the_streams_put_out() -> None:
-    for name in TWO_STREAM.streams.values():
-        output, logits = ARCHITECTURES[name].output, np.array([1.0, 2.0], np.float32)
-        assert output is not None
-        assert np.array_equal(output(logits), logits)
-
-
-def test_a_fusion_has_no_network() -> None:
-    source: Any = Labels(0)
-    with pytest.raises(ValueError, match="no network of its own"):
-        TWO_STREAM.learner(TWO_STREAM.hyper(), source, 1, "cpu")
+def test_the_streams_store_their_logits_for_fusion() -> None:
+    assert list(TWO_STREAM.streams.values()) == [stream.name for stream in STREAMS]
+    logits = np.array([1.0, 2.0], np.float32)
+    for stream in STREAMS:
+        assert stream.output is not None
+        assert np.array_equal(stream.output(logits), logits)
 
 
 # Figures
 
 
-def test_a_picture_is_the_middle_frame_beside_its_flow() -> None:
+def test_a_picture_shows_the_middle_frame_beside_its_flow() -> None:
     frames = clip_of(5)
-    found = SPATIAL.picture(frames, np.zeros(3, np.float32))
+    found = ACTION.picture(frames, np.zeros(3, np.float32))
     assert (found.shape, found.dtype) == ((24, 64, 3), np.dtype(np.uint8))
     assert np.array_equal(found[:, :32], frames[2])
 
 
 def test_the_picture_of_a_single_frame_shows_no_motion() -> None:
-    found = MOTION.picture(clip_of(1), np.zeros(3, np.float32))
+    found = ACTION.picture(clip_of(1), np.zeros(3, np.float32))
     assert set(found[:, 32:].ravel().tolist()) == {255}
 
 
 # Real clips
 
 
-@pytest.mark.parametrize("name", ["two_stream_spatial", "two_stream_motion"])
-def test_both_streams_run_on_real_clips(name: str) -> None:
+@pytest.mark.parametrize("stream", STREAMS, ids=lambda stream: stream.name)
+def test_both_streams_run_on_real_clips(stream: Architecture) -> None:
     place = os.environ.get("STUDY_TEST_DATA")
     if place is None:
-        pytest.skip("STUDY_TEST_DATA is not set: it names a folder that holds ucf101/UCF-101 and clips")
-    architecture = ARCHITECTURES[name]
-    hyper = architecture.hyper(**{**DEMO[name], "positions": 2})
+        pytest.skip("STUDY_TEST_DATA is not set; set it to a folder with ucf101/UCF-101 and clips")
+    hyper = replace(REDUCED[stream.name], positions=2)
     source: Any = type("Classes", (), {"classes": ("a", "b")})
-    learner, examples = architecture.learner(hyper, source, 2, "cpu"), []
+    learner, examples = stream.learner(hyper, source, 2, "cpu"), []
     paths = [*sorted(Path(place, "ucf101").rglob("*.avi")), Path(place, "clips", "rawvideo.mp4")]
     assert len(paths) == 3
-    assert architecture.window is not None
+    assert stream.inputs.window is not None
     for label, path in enumerate(paths):
         frames, rng = read_clip(path), np.random.default_rng(label)
-        chosen = frames[list(architecture.window(len(frames), hyper, rng))]
-        examples.append(architecture.example(chosen, label % 2, hyper, rng))
-    loss = learner.update(architecture.collate(examples))["loss"]
+        chosen = frames[list(stream.inputs.window(len(frames), hyper, rng))]
+        examples.append(stream.inputs.example(chosen, label % 2, hyper, rng))
+    loss = learner.update(stream.inputs.collate(examples))["loss"]
     assert bool(torch.isfinite(loss))
 
 
-def test_flow_stacks_hold_the_flow_of_each_pair_of_each_run() -> None:
+def test_flow_stacks_hold_the_flow_of_each_pair_in_each_run() -> None:
     frames = clip_of(22, 24, 32)
     found = flow_stacks(frames, MotionHyper(size=(24, 32)), None)
     expected = flows(frames[11:], EXTRACTORS["dis_fast"])[4] / 20

@@ -1,15 +1,15 @@
-"""What is trained and scored: the tables of architectures, data sets, codecs and recipes, and the two generators over them.
+"""What is trained and scored: architectures, data sets, codecs, recipes, and the generators `train` and `evaluate` over them.
 
-To add a task, make a room like `segmentation` and add it to `ROOMS`. Importing this loads no torch: `train` and `evaluate` are
-imported where they are looked up.
+To add a task, see `trainables.tasks`. Importing this package loads no torch: the functions in `_WITH_TORCH` are imported when they are
+first used.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from trainables import action, depth, detection, pose, segmentation
-from trainables.codecs import CODECS, identity, identity_of
+from trainables.codecs import CODECS, find_codec, identity, identity_of
 from trainables.contracts import (
+    CLEAN,
     Architecture,
     Codec,
     Condition,
@@ -17,24 +17,31 @@ from trainables.contracts import (
     Derived,
     Epoch,
     Frames,
+    Fusion,
+    Inputs,
     Learner,
     Numerics,
+    Pair,
     Recipe,
     Schedule,
     Score,
     Source,
     Split,
+    SplitName,
+    Task,
 )
 from trainables.data.files import MissingFilesError, fingerprint, read_rgb
-from trainables.networks.initial import digest_of, examine, file_of
-from trainables.data.inspection import Reading, predicted_bytes, read_items, recompressing, torch_devices
-from trainables.lookup import is_reference, launched_from, named
-from trainables.recipes.recipes import recipes, recipes_of
-from trainables.engine.runtime import Runtime
+from trainables.data.inspection import Reading, read_items, recompressing
 from trainables.data.splitting import by_blocks, by_hash
-from trainables.trials.storage import Folder
+from trainables.engine.runtime import Runtime, torch_devices
+from trainables.engine.workload import Workload
+from trainables.lookup import find_in, find_named, is_reference, launched_from, suggestion
+from trainables.networks.initial import digest_of, examine, file_of
+from trainables.recipes.recipes import find_recipe, recipes, recipes_of, shaped, smallest_ladder
 from trainables.store.imagery import Store, default_store
-from trainables.trials.trial import Job, Trial, TrialFolder
+from trainables.tasks import ARCHITECTURES, DATASETS, find_architecture, find_dataset
+from trainables.trials.storage import Folder
+from trainables.trials.trial import FORMAT, Hyper, Job, Stage, Trial, TrialFolder, label, without_defaults
 
 if TYPE_CHECKING:
     from trainables.engine.conformance import try_out
@@ -49,28 +56,14 @@ _WITH_TORCH = {
     "fuse": "trainables.engine.evaluation",
     "recalibrate": "trainables.engine.recalibration",
 }
-"""What is imported when it is first asked for."""
-
-ROOMS = (segmentation, depth, detection, pose, action)
-
-ARCHITECTURES: dict[str, Architecture] = {value.name: value for room in ROOMS for value in room.ARCHITECTURES}
-DATASETS: dict[str, Dataset] = {value.name: value for room in ROOMS for value in room.DATASETS}
-
-
-def find_architecture(name: str) -> Architecture:
-    """By its name, or somebody's own by `package.module:NAME`. Raises ValueError in one line."""
-    return named(name, ARCHITECTURES, Architecture, "architecture")
-
-
-def find_dataset(name: str) -> Dataset:
-    """By its name, or somebody's own by `package.module:NAME`. Raises ValueError in one line."""
-    return named(name, DATASETS, Dataset, "data set")
-
+"""Names that load torch, with their modules."""
 
 __all__ = [
     "ARCHITECTURES",
+    "CLEAN",
     "CODECS",
     "DATASETS",
+    "FORMAT",
     "Architecture",
     "Codec",
     "Condition",
@@ -79,10 +72,14 @@ __all__ = [
     "Epoch",
     "Folder",
     "Frames",
+    "Fusion",
+    "Hyper",
+    "Inputs",
     "Job",
     "Learner",
     "MissingFilesError",
     "Numerics",
+    "Pair",
     "Reading",
     "Recipe",
     "Runtime",
@@ -90,9 +87,13 @@ __all__ = [
     "Score",
     "Source",
     "Split",
+    "SplitName",
+    "Stage",
     "Store",
+    "Task",
     "Trial",
     "TrialFolder",
+    "Workload",
     "by_blocks",
     "by_hash",
     "default_store",
@@ -101,24 +102,31 @@ __all__ = [
     "examine",
     "file_of",
     "find_architecture",
+    "find_codec",
     "find_dataset",
+    "find_in",
+    "find_named",
+    "find_recipe",
     "fingerprint",
     "fuse",
     "identity",
     "identity_of",
     "is_reference",
+    "label",
     "launched_from",
-    "named",
-    "predicted_bytes",
     "read_items",
     "read_rgb",
     "recalibrate",
     "recipes",
     "recipes_of",
     "recompressing",
+    "shaped",
+    "smallest_ladder",
+    "suggestion",
     "torch_devices",
     "train",
     "try_out",
+    "without_defaults",
 ]
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+FEW = 12
+"""Number of known names that a message lists."""
 
 
 def is_reference(name: str) -> bool:
@@ -19,12 +21,13 @@ def is_reference(name: str) -> bool:
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """The closest known names as a question, `did you mean 'segnet'?`, or all known names where none is close."""
+    """The closest known names as a question, `did you mean 'segnet'?`, or the known names where none is close."""
     names = list(known)
     close = get_close_matches(name, names, n=3, cutoff=0.5)
     if close:
         return f"did you mean {' or '.join(map(repr, close))}?"
-    return f"known are {', '.join(names)}." if names else "none are known."
+    more = f" and {len(names) - FEW} more" if len(names) > FEW else ""
+    return f"known are {', '.join(names[:FEW])}{more}." if names else "none are known."
 
 
 def find_in(table: Mapping[str, T], name: str, what: str) -> T:

@@ -1,43 +1,43 @@
-"""The one class that Ray Tune runs: a step is an epoch of training or one condition of scoring, and its folder is the truth.
+"""The one class that Ray Tune runs: a step is one epoch of training or one scored condition.
 
-Only names and numbers come in (`Job`), only numbers go out. Tune's own checkpoints are not used: `setup` continues from the trial's
-folder, whatever ended the last attempt. What differs between tasks is not known here; a new task needs no change.
+Only names and numbers come in (`Job`), only numbers go out. Tune's checkpoints are not used: `setup` continues from the trial's folder,
+however the last attempt ended. No task is known here; a new task needs no change.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from ray import tune
 
-from trainables import (
-    CODECS,
-    evaluate,
-    find_architecture,
-    find_dataset,
-    fuse,
-    launched_from,
-    recalibrate,
-    recipes_of,
-    train,
-)
-from trainables.contracts import Condition, Derived, Recipe, Score, Source, Weights
-from trainables.networks.initial import file_of, is_digest, read_weights
+from trainables.codecs import find_codec
+from trainables.contracts import Architecture, Condition, Epoch, Fusion, Recipe, Score, Source, SplitName, Weights
+from trainables.engine.evaluation import evaluate, fuse
 from trainables.engine.loading import over_processes
+from trainables.engine.recalibration import recalibrate
 from trainables.engine.runtime import Runtime
-from trainables.trials.storage import Folder
+from trainables.engine.training import train
+from trainables.engine.workload import Workload
+from trainables.lookup import launched_from
+from trainables.networks.initial import file_of, is_digest, read_weights
+from trainables.recipes.recipes import find_recipe, shaped
 from trainables.store.imagery import default_store
-from trainables.trials.trial import Job, Trial, TrialFolder, now
+from trainables.tasks import find_architecture, find_dataset
+from trainables.trials.storage import Folder
+from trainables.trials.trial import Job, TrialFolder, now
+
+Result = dict[str, Any]
 
 
 class StudyTrainable(tune.Trainable):
-    """Trains and scores one trial, then, reused, the next: `reset_config` rebuilds everything."""
+    """Trains and scores one trial and, where the actor is reused, the next: `reset_config` rebuilds everything."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Begin, or continue, the trial of a config."""
+        """Begin or continue the trial of a config."""
         self._steps = steps(Job.from_config(config))
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -45,174 +45,184 @@ class StudyTrainable(tune.Trainable):
         self.setup(new_config)
         return True
 
-    def step(self) -> dict[str, Any]:
-        """One epoch or one condition."""
+    def step(self) -> Result:
+        """Run one epoch, or score one condition."""
         return next(self._steps)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Nothing: the trial's folder holds the state."""
+        """Save nothing: the trial's folder holds the state."""
 
     def load_checkpoint(self, checkpoint: Any) -> None:
-        """Nothing: `setup` has continued from the trial's folder."""
+        """Load nothing: `setup` continued from the trial's folder."""
 
 
-def steps(job: Job) -> Iterator[dict[str, Any]]:
-    """Do what is missing of a job, a result a step; the last has `done`.
+def steps(job: Job) -> Iterator[Result]:
+    """Do what is missing of a job, one result per step; the last result has `done`.
 
-    An error of the trial itself is kept in its folder and ends it with `failure`, so that Tune does not try again what would fail
-    again; a process that dies is Tune's to retry.
+    An error raised by the trial is recorded in its folder and ends it with `failure`, so that Tune does not retry what would fail
+    again. Tune retries a process that dies.
     """
     folder = TrialFolder(Folder(job.folder))
     folder.write_json("trial.json", job.trial.to_json())
     folder.folder.remove("failure.json")
     launched_from(job.launched)
     try:
-        if find_architecture(job.trial.architecture).streams:
-            yield from _fuse(job, folder)
+        architecture = find_architecture(job.trial.architecture)
+        data = _source(job.trial.dataset, job.data)
+        if isinstance(architecture, Fusion):
+            yield from _fuse(job, folder, architecture, data)
         else:
-            yield from _train(job, folder)
-            yield from _score(job, folder)
+            workload, recipe = _workload(job, architecture, data), _recipe(job, architecture)
+            yield from _train(job, folder, workload, recipe)
+            yield from _score(job, folder, workload)
     except Exception as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        with suppress(OSError):  # on a full disk this fails as well; the result still tells
+        with suppress(OSError):  # a full disk fails here too; the result still tells the reason
             folder.write_failure(reason)
         yield {"phase": "failed", "failure": reason, "done": True}
         return
     yield {"phase": "done", "done": True}
 
 
-def _train(job: Job, folder: TrialFolder) -> Iterator[dict[str, Any]]:
-    trial, names = job.trial, folder.folder.names()
-    if "weights.pt" in names:
+def _train(job: Job, folder: TrialFolder, workload: Workload, recipe: Recipe) -> Iterator[Result]:
+    trial = job.trial
+    if folder.progress(()).trained:
+        return
+    if trial.imported:
+        _keep(job, folder, _file(job), [])
         return
     parents = [TrialFolder(Folder(parent)).read_state("weights.pt")["weights"] for parent in job.parents]
-    resume = folder.read_state("state.pt") if "state.pt" in names else None
-    history: list[dict[str, Any]] = resume["history"] if resume else []
-    weights: Mapping[str, Any] = resume["weights"] if resume else {}
-    architecture, recipe = find_architecture(trial.architecture), _recipe(trial)
-    data, runtime = _source(trial.dataset, job.data), _runtime(job)
-    if trial.imported:
-        folder.write_state("weights.pt", {"weights": dict(_file(job)), "trial": trial.to_json()})
-        return
-    splits, derived = ("train", "val") if recipe.schedule else ("train",), architecture.derive(_hyper(trial))
-    yield from _prepare(data, splits, recipe.codec, recipe.levels, derived, runtime)
+    resume = folder.read_state("state.pt") if "state.pt" in folder.folder.names() else None
+    history: list[Result] = resume["history"] if resume else []
+    weights: Weights = resume["weights"] if resume else {}
+    yield from _prepare(workload, "train", map(recipe.condition, recipe.levels))
+    if recipe.schedule is not None:
+        yield from _prepare(workload, "val", job.validation)
     if recipe.recalibrated_at is not None:
         (parent,) = parents
-        weights = recalibrate(architecture, recipe, _hyper(trial), parent, data=data, numerics=trial.numerics, runtime=runtime)
-    epochs = train(
-        architecture,
+        weights = recalibrate(workload, recipe, parent)
+    for epoch in train(
+        workload,
         recipe,
-        _hyper(trial),
-        data=data,
         epochs=trial.epochs,
         seed=trial.seed,
+        validation=job.validation,
         parents=parents,
         initial=_file(job) if is_digest(trial.initial) else trial.initial,
         resume=resume,
-        numerics=trial.numerics,
-        runtime=runtime,
-    )
-    for epoch in epochs:
-        record = {
-            "epoch": epoch.number,
-            "losses": dict(epoch.losses),
-            "validation": dict(epoch.validation),
-            "seconds": epoch.seconds,
-            "waiting": epoch.waiting,
-            "time": now(),
-        }
-        history, weights = [*history, record], epoch.weights
-        # The state holds the history too: one file, replaced whole, so the two never disagree. history.json is a copy for readers.
+    ):
+        history, weights = [*history, _record(epoch)], epoch.weights
+        # The state holds the history too: one file, written atomically, so that the two always agree. history.json is for readers.
         folder.write_state("state.pt", {**epoch.state, "weights": weights, "history": history})
         folder.write_json("history.json", history)
-        yield {
-            "phase": "train",
-            "epoch": epoch.number,
-            "objective": epoch.validation[architecture.metric],
-            "seconds": epoch.seconds,
-        }
+        metric = workload.architecture.task.metric
+        objective = fmean(values[metric] for values in epoch.validation.values())
+        yield {"phase": "train", "epoch": epoch.number, "objective": objective, "seconds": epoch.seconds}
+    _keep(job, folder, weights, history)
+
+
+def _record(epoch: Epoch) -> Result:
+    """One epoch as plain values."""
+    return {
+        "epoch": epoch.number,
+        "losses": dict(epoch.losses),
+        "validation": [
+            {"codec": condition.codec, "level": condition.level, "metrics": dict(metrics)}
+            for condition, metrics in epoch.validation.items()
+        ],
+        "seconds": epoch.seconds,
+        "waiting": epoch.waiting,
+        "time": now(),
+    }
+
+
+def _keep(job: Job, folder: TrialFolder, weights: Weights, history: list[Result]) -> None:
+    """End a training: write what it leaves, then the manifest that says so. A search trial keeps no weights."""
     folder.write_json("history.json", history)
-    folder.write_state("weights.pt", {"weights": dict(weights), "trial": trial.to_json()})
+    if job.trial.stage == "final":
+        folder.write_state("weights.pt", {"weights": dict(weights), "trial": job.trial.to_json()})
+    folder.seal()
     folder.folder.remove("state.pt")
 
 
-def _score(job: Job, folder: TrialFolder) -> Iterator[dict[str, Any]]:
-    trial, missing = job.trial, folder.progress(job.conditions).missing
-    if not missing:
+def _score(job: Job, folder: TrialFolder, workload: Workload) -> Iterator[Result]:
+    if not job.conditions:
         return
-    architecture = find_architecture(trial.architecture)
-    weights = folder.read_state("weights.pt")["weights"]
-    data, runtime, derived = _source(trial.dataset, job.data), _runtime(job), architecture.derive(_hyper(trial))
-    for codec in {condition.codec for condition in missing}:
-        yield from _prepare(data, ("test",), codec, [each.level for each in missing if each.codec == codec], derived, runtime)
-    started = time.perf_counter()
-    for score in evaluate(
-        architecture, _hyper(trial), weights, data=data, conditions=missing, numerics=trial.numerics, runtime=runtime
-    ):
-        folder.write_score(score)
-        yield _scored(score.condition, score.metrics[architecture.metric], started)
+    missing = folder.unscored(job.conditions)
+    if missing:
+        weights = folder.read_state("weights.pt")["weights"]
+        yield from _prepare(workload, "test", missing)
         started = time.perf_counter()
-    for codec in dict.fromkeys(condition.codec for condition in job.conditions if condition.codec):
-        folder.write_panel(CODECS[codec])
+        for score in evaluate(workload, weights, conditions=missing):
+            folder.write_score(score)
+            yield _scored(score.condition, score.metrics[workload.architecture.task.metric], started)
+            started = time.perf_counter()
+        for codec in dict.fromkeys(condition.codec for condition in job.conditions if condition.codec):
+            folder.write_panel(find_codec(codec), [each for each in job.conditions if each.codec in (None, codec)])
+    if missing or not folder.progress(job.conditions).done:
+        folder.seal()
 
 
-def _fuse(job: Job, folder: TrialFolder) -> Iterator[dict[str, Any]]:
-    """Score what the streams' runs put out. An empty file of weights says that there is nothing to train."""
-    trial, architecture = job.trial, find_architecture(job.trial.architecture)
-    parents, data = [TrialFolder(Folder(parent)) for parent in job.parents], _source(trial.dataset, job.data)
-    folder.write_state("weights.pt", {"weights": {}, "trial": trial.to_json()})
-    for condition in folder.progress(job.conditions).missing:
+def _fuse(job: Job, folder: TrialFolder, fusion: Fusion, data: Source) -> Iterator[Result]:
+    """Score the sum of the streams' stored outputs. There is nothing to train, so the trial is sealed before it is scored."""
+    if not folder.progress(()).trained:
+        folder.seal()
+    parents = [TrialFolder(Folder(parent)) for parent in job.parents]
+    for condition in folder.unscored(job.conditions):
         started = time.perf_counter()
-        metrics, replicates = fuse(architecture, [parent.outputs(condition) for parent in parents], data=data)
-        (coded,) = parents[0].scores([condition])  # the streams saw the same imagery
+        metrics, replicates = fuse(fusion, [parent.outputs(condition) for parent in parents], data=data)
+        (coded,) = parents[0].scores([condition])  # all streams saw the same imagery
         rates = {name: coded[name] for name in ("bits_per_pixel", "stream_bits_per_pixel", "bytes_per_item")}
         folder.write_score(Score(condition=condition, metrics=metrics, replicates=replicates, **rates))
-        yield _scored(condition, metrics[architecture.metric], started)
+        yield _scored(condition, metrics[fusion.task.metric], started)
+    if not folder.progress(job.conditions).done:
+        folder.seal()
 
 
-def _scored(condition: Condition, objective: float, started: float) -> dict[str, Any]:
+def _scored(condition: Condition, objective: float, started: float) -> Result:
     return {"phase": "score", "condition": str(condition), "objective": objective, "seconds": time.perf_counter() - started}
 
 
-def _prepare(
-    data: Source,
-    splits: Sequence[str],
-    codec: str | None,
-    levels: Sequence[int | None],
-    derived: Derived | None,
-    runtime: Runtime,
-) -> Iterator[dict[str, Any]]:
-    """Encode, and derive, what the store lacks of splits at levels, telling how far it is."""
+def _prepare(workload: Workload, split: SplitName, conditions: Iterable[Condition]) -> Iterator[Result]:
+    """Encode and derive what the store lacks of a split, reporting progress."""
+    runtime = workload.runtime
     if runtime.store is None:
         return
-    for split in splits:
-        imagery = runtime.store.imagery(data, split, CODECS[codec] if codec else None, derived)
-        for building in imagery.prepare(levels, over_processes(runtime.workers)):
-            yield {"phase": "encode", **building._asdict()}
+    imagery = runtime.store.imagery(workload.data, split, workload.architecture.inputs.derive(workload.hyper))
+    for building in imagery.prepare(conditions, over_processes(runtime.workers)):
+        yield {"phase": "encode", **building._asdict()}
 
 
 def _file(job: Job) -> Weights:
-    """The tensors of the weights file that a trial starts from."""
+    """Tensors of the weights file that a trial starts from."""
     return read_weights(Folder(job.weights).read(file_of(job.trial.initial)), job.trial.initial)
 
 
-def _recipe(trial: Trial) -> Recipe:
-    codec = CODECS[trial.codec] if trial.codec else None
-    return next(recipe for recipe in recipes_of(find_architecture(trial.architecture), codec) if recipe.name == trial.recipe)
+def _recipe(job: Job, architecture: Architecture) -> Recipe:
+    """The recipe of a trial, from the codec, ladder and schedule numbers it carries."""
+    trial = job.trial
+    return shaped(find_recipe(architecture, trial.recipe, trial.codec, trial.ladder), trial.shape)
 
 
-def _hyper(trial: Trial) -> Any:
-    return find_architecture(trial.architecture).hyper(**trial.hyper)
+def _workload(job: Job, architecture: Architecture, data: Source) -> Workload:
+    hyper: Mapping[str, Any] = job.trial.hyper
+    return Workload(
+        architecture=architecture,
+        hyper=type(architecture.hyper)(**hyper),
+        data=data,
+        numerics=job.trial.numerics,
+        runtime=_runtime(job),
+    )
 
 
 @lru_cache(maxsize=1)
 def _source(dataset: str, path: str | None) -> Source:
-    """An opened data set, kept for the next trial of this process: it is read only."""
+    """An opened data set, kept for the next trial in this process: it is read-only."""
     return find_dataset(dataset).source(None if path is None else Path(path))
 
 
 def _runtime(job: Job) -> Runtime:
-    """The device of this process, after setting its threads: torch's number of them changes sums in the last digits."""
+    """The runtime of this process, after setting its threads: torch's thread count changes sums in the last digits."""
     import cv2
     import torch
 

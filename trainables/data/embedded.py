@@ -1,7 +1,7 @@
-"""Embedded data: what a program draws as a data set, for any task.
+"""Embedded data sets: items that the program draws, for any task.
 
-A task's room gives `scenes_source` its mix of things and a function that takes the ground truth off a scene. What is no scene needs
-two functions like those of `scenes_split`, and a `Source` of `DrawnSplit`s.
+A task passes `scenes_source` a mix of objects and a function that extracts its ground truth from a scene. For items other than
+street scenes, build `DrawnSplit`s from two functions of (seed, index), and a `Source` of them.
 """
 
 import hashlib
@@ -16,63 +16,57 @@ import numpy as np
 from trainables import scenes
 from trainables.contracts import Frames, Source
 
-MOST = 1024
-"""Scenes that a process keeps."""
+CACHED = 1024
+"""Scenes that each process keeps in memory, 0.2 MB each."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DrawnSplit:
-    """Items of one seed that are drawn."""
+    """Drawn items of one seed. Its functions must be picklable, since loader workers receive them."""
 
     seed: int
     count: int
     imagery: Callable[[int, int], Frames]
-    """(seed, index) to an item's frames. It can be sent to loader workers: functions of a module can."""
+    """Maps (seed, index) to an item's frames."""
     truth: Callable[[int, int], Any]
-    """The same for its ground truth, which is asked for with every sample, while frames come from the store."""
+    """Maps (seed, index) to an item's ground truth. Called for every sample, whereas frames come from the store."""
 
     @cached_property
     def names(self) -> Sequence[str]:
-        """`00000`, `00001`, ..."""
         return [f"{index:05d}" for index in range(self.count)]
 
     @cached_property
     def groups(self) -> Sequence[str]:
-        """Items are independent: each is its own group. The seed tells those of one split from another's."""
+        """Each item is its own group. The seed in the name keeps the groups of two splits apart."""
         return [f"{self.seed}/{name}" for name in self.names]
 
     def frames(self, index: int) -> Frames:
-        """(T, H, W, 3)."""
         return self.imagery(self.seed, index)
 
     def target(self, index: int) -> Any:
-        """The ground truth."""
         return self.truth(self.seed, index)
 
     def files(self, index: int) -> tuple[Path, ...]:  # noqa: ARG002
-        """None: items are drawn."""
         return ()
 
 
-@lru_cache(maxsize=MOST)
+@lru_cache(maxsize=CACHED)
 def _scene(seed: int, index: int, mix: scenes.Mix) -> scenes.Scene:
-    """Drawing a scene costs more than training on it: keep the whole set (0.2 MB each), as every epoch asks for all."""
+    """Drawing a scene takes longer than training on it, and every epoch asks for all of them, so the whole set is cached."""
     return scenes.street(seed, index, mix=mix)
 
 
-def _picture(mix: scenes.Mix, seed: int, index: int) -> Frames:
-    """(1, 96, 128, 3)."""
+def _frames(mix: scenes.Mix, seed: int, index: int) -> Frames:
     return _scene(seed, index, mix).rgb[None]
 
 
-def _taken(mix: scenes.Mix, truth: Callable[[scenes.Scene], Any], seed: int, index: int) -> Any:
-    """What a function takes off a scene."""
+def _truth(mix: scenes.Mix, truth: Callable[[scenes.Scene], Any], seed: int, index: int) -> Any:
     return truth(_scene(seed, index, mix))
 
 
 def scenes_split(seed: int, count: int, mix: scenes.Mix, truth: Callable[[scenes.Scene], Any]) -> DrawnSplit:
-    """So many scenes of a seed. `truth` is a function of a module."""
-    return DrawnSplit(seed=seed, count=count, imagery=partial(_picture, mix), truth=partial(_taken, mix, truth))
+    """A split of `count` street scenes of a seed. `truth` is a module-level function, so that it can be pickled."""
+    return DrawnSplit(seed=seed, count=count, imagery=partial(_frames, mix), truth=partial(_truth, mix, truth))
 
 
 def scenes_source(
@@ -82,9 +76,9 @@ def scenes_source(
     truth: Callable[[scenes.Scene], Any],
     mix: scenes.Mix = scenes.STREET,
 ) -> Source:
-    """A source of so many training, validation and test scenes, of seeds 0, 1, 2. `truth` is a function of a module.
+    """A source of street scenes: `counts` for training, validation and test, from seeds 0, 1 and 2.
 
-    Its fingerprint hangs on what the generator draws, not on a version number.
+    `truth` is a module-level function. The fingerprint depends on the pixels and truths that are drawn, not on a version number.
     """
     train, val, test = (scenes_split(seed, count, mix, truth) for seed, count in enumerate(counts))
     digest = hashlib.sha256(repr((counts, mix)).encode())
@@ -96,7 +90,7 @@ def scenes_source(
 
 
 def _bytes(truth: Any) -> bytes:
-    """A ground truth, an array or arrays by name, for the fingerprint."""
+    """Bytes of a ground truth, an array or a mapping of arrays, for the fingerprint."""
     if isinstance(truth, Mapping):
         return b"".join(str(key).encode() + _bytes(value) for key, value in truth.items())
     return np.asarray(truth).tobytes()

@@ -1,4 +1,4 @@
-"""Reading files that data sets share: images to RGB, and the fingerprint of a tree."""
+"""Reading image files, and the fingerprint of a data set's files."""
 
 import hashlib
 import json
@@ -13,41 +13,41 @@ from trainables.contracts import Frames
 
 
 def read_rgb(path: Path) -> Frames:
-    """An image file as (1, H, W, 3); grey is expanded, a palette or alpha resolved.
+    """Read an image file as (1, H, W, 3) RGB. Greyscale is expanded, a palette is resolved, an alpha channel is dropped.
 
-    Raises ValueError naming the file where it is missing, damaged, or of a mode without an agreed RGB reading (CMYK, 16 bit).
+    Raises ValueError naming the file where it is missing, damaged, or in a mode that is not converted (CMYK, 16 bits per channel).
     """
     with open_image(path) as image:
-        # Pillow cuts colour of 16 bits to 8 under the mode "RGB"; the raw mode still tells.
+        # Pillow reads 16-bit colour as mode "RGB" and truncates it to 8 bits; only the raw mode reveals this.
         raw = str(image.tile[0].args) if image.tile else ""
         if image.mode not in {"RGB", "L", "P", "1", "RGBA", "LA"} or ";16" in raw:
-            raise ValueError(f"{path}: image mode {image.mode} ({raw}) is not supported; convert it to 8-bit RGB")
+            raise ValueError(f"{path}: image mode {image.mode} ({raw}) is not supported; convert the file to 8-bit RGB")
         return np.asarray(image.convert("RGB"), np.uint8)[None]
 
 
 @contextmanager
 def open_image(path: Path) -> Iterator[ImageFile.ImageFile]:
-    """An image file, opened. Whatever Pillow raises while it is read becomes a ValueError that names the file."""
+    """Open an image file. Errors that Pillow raises inside the `with` block become a ValueError that names the file."""
     try:
         with Image.open(path) as image:
             yield image
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: unreadable image ({error}); restore the file or take it off its list") from error
+        raise ValueError(f"{path}: unreadable image ({error}); restore the file or remove it from its list") from error
 
 
 class MissingFilesError(ValueError):
-    """Files that a data set lists and that are not there."""
+    """Files that a data set lists do not exist. `files` holds all of them; the message names the first."""
 
     def __init__(self, files: Sequence[Path]) -> None:
         more = f" (and {len(files) - 1} more)" if len(files) > 1 else ""
-        super().__init__(f"{files[0]}: listed but missing{more}; is the data set complete?")
+        super().__init__(f"{files[0]}: listed but missing{more}; check that the data set is complete")
         self.files = tuple(files)
 
 
 def fingerprint(root: Path, files: Iterable[str], lists: Sequence[Sequence[str]]) -> str:
     """Digest, 16 hexadecimal digits, of the sorted (relative name, size) of files and of the split lists.
 
-    Contents are not read: that would cost minutes at every launch. Raises MissingFilesError with every file that is missing.
+    File contents are not read, since that would take minutes at every launch. Raises MissingFilesError with every missing file.
     """
     sizes, missing = [], []
     for name in sorted(set(files)):

@@ -1,7 +1,8 @@
-"""Splits and groups of data sets that have no lists of their own. To add a rule, write a function of the items' names.
+"""Rules that split items and group frames, for data sets without split lists of their own.
 
-Frames of a sequence look like their neighbours: they are resampled in blocks and split with gaps. Other items go by the hash of
-their name, so that an item stays where it is when others come or go.
+Neighbouring frames of a sequence look alike, so sequences are split into blocks with gaps, and resampled in blocks. Independent
+items are split by the hash of their names, so that an item keeps its split when other items are added or removed. To add a rule,
+write a function of the items' names.
 """
 
 import hashlib
@@ -9,27 +10,27 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 
 BLOCK = 10
-"""Frames of a sequence that are resampled together, and the most that are left out between two splits."""
+"""Frames of a sequence that are resampled together; also the largest gap, in frames, between two splits of a sequence."""
 TRAIN, VAL = 0.7, 0.1
-"""Shares of training and validation; the rest is for the test."""
+"""Fractions of the items for training and validation; the rest is the test split."""
 HELD_OUT = 20
-"""One training item in so many is for validation where a data set has test items but none for validation: 5 %."""
+"""One training item in 20 (5 %) becomes a validation item where a data set has a test split but no validation split."""
 
 Parts = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]
-"""Training, validation and test."""
+"""Names of the training, validation and test items."""
 
 
 def blocks(names: Sequence[str], sequence: Callable[[str], str]) -> list[str]:
-    """The group of each name: ten in a row of a sequence, named by their first."""
+    """Group of each name: ten consecutive names of a sequence, called after the first of them."""
     groups: list[str] = []
     for _, members in groupby(names, sequence):
-        of_sequence = list(members)
-        groups += [of_sequence[place - place % BLOCK] for place in range(len(of_sequence))]
+        frames = list(members)
+        groups += [frames[index - index % BLOCK] for index in range(len(frames))]
     return groups
 
 
 def by_blocks(names: Sequence[str]) -> Parts:
-    """One sequence, in its order, as three blocks; between them `BLOCK` frames, or a tenth of a short sequence, are left out.
+    """Split one sequence, in its order, into three blocks. A gap of `BLOCK` frames, or a tenth of a short sequence, separates them.
 
     Raises ValueError for fewer than ten frames.
     """
@@ -43,7 +44,7 @@ def by_blocks(names: Sequence[str]) -> Parts:
 
 
 def by_hash(names: Sequence[str]) -> Parts:
-    """Independent items, each by the SHA-256 of its name."""
+    """Split independent items, each by the SHA-256 of its name."""
     parts: tuple[list[str], list[str], list[str]] = ([], [], [])
     for name in names:
         place = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
@@ -53,7 +54,7 @@ def by_hash(names: Sequence[str]) -> Parts:
 
 
 def held_out(names: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Training names and the twentieth of them, at least one, whose hashes are lowest; both sorted."""
+    """Split training names into training and validation, both sorted: the 5 % with the lowest hashes, at least one, validate."""
     ranked = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
     count = max(1, len(names) // HELD_OUT)
     return tuple(sorted(ranked[count:])), tuple(sorted(ranked[:count]))

@@ -1,6 +1,6 @@
-"""Scoring a network under test conditions, with the bootstrap replicates made where the metrics live.
+"""Scoring a network under conditions, with the bootstrap replicates computed where the metrics are.
 
-A metric is added in a task's room: its `statistics` say what each item contributes, its `score` weighs and sums them up.
+A metric is added in a task's folder: the task's `statistics` say what each item contributes, its `score` weighs and combines them.
 """
 
 import math
@@ -13,31 +13,20 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from trainables.contracts import (
-    Architecture,
-    Calibration,
-    Condition,
-    Learner,
-    Numerics,
-    Score,
-    Scoring,
-    Size,
-    Source,
-    Weights,
-)
-from trainables.networks.initial import load
+from trainables.contracts import Calibration, Condition, Fusion, Learner, Score, Scoring, Size, Source, SplitName, Weights
 from trainables.engine.loading import evaluation_draws, loader, samples
 from trainables.engine.numerics import computing, prepare
 from trainables.engine.resampling import resamples
-from trainables.engine.runtime import Runtime
+from trainables.engine.workload import Workload
+from trainables.networks.initial import load
 
 PICTURES = 3
-"""How many test items every condition draws."""
+"""Number of test items drawn under each condition."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What one pass of a network over a split left."""
+    """The results of one pass of a network over a split."""
 
     statistics: list[Any] = field(default_factory=list)
     sizes: list[Size] = field(default_factory=list)
@@ -47,34 +36,28 @@ class Measured:
 
 
 def evaluate(
-    architecture: Architecture,
-    hyper: Any,
-    weights: Weights,
-    *,
-    data: Source,
-    conditions: Sequence[Condition],
-    numerics: Numerics = Numerics(),
-    runtime: Runtime = Runtime(),
+    workload: Workload, weights: Weights, *, conditions: Sequence[Condition], split: SplitName = "test"
 ) -> Iterator[Score]:
-    """Score weights on the test split under each condition, yielding after each.
+    """Score weights on a split under each condition, yielding after each.
 
-    An architecture that calibrates its scoring is measured on validation too. Raises ValueError for a codec that is not in
-    `CODECS`, a level that it does not have, or weights that do not fit the network.
+    A task that calibrates its scoring is measured on validation too. Raises ValueError for an unknown codec, a level outside its
+    range, or weights that do not fit the network.
     """
-    learner = architecture.learner(hyper, data, 1, runtime.device)
+    architecture, task, data = workload.architecture, workload.architecture.task, workload.data
+    learner = architecture.learner(workload.hyper, data, 1, workload.runtime.device)
     load(architecture, learner.network, weights)
-    prepare(learner, numerics)
+    prepare(learner, workload.numerics)
 
     @cache
     def validation(condition: Condition) -> Sequence[Any]:
-        return measure(architecture, hyper, learner, data, "val", condition, numerics, runtime).statistics
+        return measure(workload, learner, "val", condition).statistics
 
-    counts = resamples(data.fingerprint, data.test.groups)
+    counts = resamples(data.fingerprint, data.split(split).groups)
     for condition in conditions:
-        calibrate = architecture.calibrate
-        score, chosen = Calibration(architecture.score, {}) if calibrate is None else calibrate(validation, condition)
-        measured = measure(architecture, hyper, learner, data, "test", condition, numerics, runtime, pictures=PICTURES)
+        score, chosen = Calibration(task.score, {}) if task.calibrate is None else task.calibrate(validation, condition)
+        measured = measure(workload, learner, split, condition, pictures=PICTURES if split == "test" else 0)
         yield Score(
+            split=split,
             condition=condition,
             **_rates(measured, condition),
             metrics=metrics(score, measured.statistics),
@@ -86,21 +69,16 @@ def evaluate(
 
 
 def fuse(
-    architecture: Architecture, outputs: Sequence[npt.NDArray[np.float32]], *, data: Source
+    fusion: Fusion, outputs: Sequence[npt.NDArray[np.float32]], *, data: Source
 ) -> tuple[dict[str, float], dict[str, npt.NDArray[np.float64]]]:
-    """Metrics and replicates of a fusion, from what its streams put out for the test items. It trains nothing and sees nothing.
-
-    Raises ValueError for an architecture that fuses nothing.
-    """
-    if architecture.fuse is None:
-        raise ValueError(f"{architecture.name} fuses nothing")
-    statistics = architecture.fuse(outputs, data)
+    """Metrics and replicates of a fusion, from the outputs of its streams for the test items."""
+    statistics = fusion.fuse(outputs, data)
     counts = resamples(data.fingerprint, data.test.groups)
-    return metrics(architecture.score, statistics), dict(architecture.score(statistics, counts))
+    return metrics(fusion.task.score, statistics), dict(fusion.task.score(statistics, counts))
 
 
 def _rates(measured: Measured, condition: Condition) -> dict[str, float | None]:
-    """What the items take after coding; None where there is no such thing."""
+    """Encoded sizes; None for clean."""
     if condition.codec is None:
         return dict.fromkeys(("bits_per_pixel", "stream_bits_per_pixel", "bytes_per_item"))
     total = sum(size.total for size in measured.sizes)
@@ -113,36 +91,26 @@ def _rates(measured: Measured, condition: Condition) -> dict[str, float | None]:
 
 
 def metrics(score: Scoring, statistics: Sequence[Any]) -> dict[str, float]:
-    """Every metric over items that count once each."""
+    """Every metric, with each item counted once."""
     once = np.ones((1, len(statistics)), np.int64)
     return {name: float(values[0]) for name, values in score(statistics, once).items()}
 
 
-def measure(
-    architecture: Architecture,
-    hyper: Any,
-    learner: Learner,
-    data: Source,
-    split: str,
-    condition: Condition,
-    numerics: Numerics,
-    runtime: Runtime,
-    *,
-    pictures: int = 0,
-) -> Measured:
-    """Pass one whole split of a source through a network under one condition, drawing the first `pictures` items."""
-    items = samples(architecture, hyper, data, split, condition.codec, runtime, keep_frames=pictures)
-    draws = evaluation_draws(len(items.split.names), hyper.batch_size, condition.level)
+def measure(workload: Workload, learner: Learner, split: SplitName, condition: Condition, *, pictures: int = 0) -> Measured:
+    """Run a network over a whole split under one condition, drawing the first `pictures` items."""
+    architecture, runtime = workload.architecture, workload.runtime
+    items = samples(workload, split, keep_frames=pictures)
+    draws = evaluation_draws(len(items.split.names), workload.hyper.batch_size, condition)
     learner.network.eval()
     measured = Measured()
     for batch in loader(items, draws, runtime):
-        with torch.inference_mode(), computing(numerics, runtime.device):
+        with torch.inference_mode(), computing(workload.numerics, runtime.device):
             predictions = learner.predict(batch.examples)
-        measured.statistics.extend(architecture.statistics(predictions, batch.examples, data))
+        measured.statistics.extend(architecture.task.statistics(predictions, batch.examples, workload.data))
         measured.sizes.extend(batch.sizes)
         measured.shapes.extend(batch.shapes)
         if architecture.output is not None:
             measured.outputs.extend(map(architecture.output, predictions))
         drawn = zip(batch.frames, predictions, strict=False)
-        measured.pictures.extend(architecture.picture(frames, prediction) for frames, prediction in drawn)
+        measured.pictures.extend(architecture.task.picture(frames, prediction) for frames, prediction in drawn)
     return measured

@@ -1,7 +1,7 @@
-"""From a split to batches: which items, at which level, with which random stream, and the codec in between.
+"""Batches from a split: draws items and conditions, applies the codec, builds examples and collates them.
 
-All randomness hangs on (seed, generation, epoch, item), never on the number of loader workers or the order of work: the sampler,
-in the main process, draws order and levels; a worker gets (item, level, key) and seeds the item's own stream from the key.
+Every random number depends on (seed, generation, epoch, item) alone, never on the number of loader workers or the order of work: the
+sampler, in the main process, draws order and levels; a worker receives (item, condition, key) and seeds the item's stream from the key.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,150 +14,166 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from trainables.codecs import CODECS
-from trainables.contracts import Architecture, Derived, Frames, Schedule, Size, Source, Split
+from trainables.contracts import CLEAN, Condition, Derived, Frames, Inputs, Pair, Recipe, Size, Split, SplitName
 from trainables.engine.runtime import Runtime
+from trainables.engine.workload import Workload
 from trainables.store.imagery import Direct, Each, Imagery
 
-ORDER, LEVELS, AUGMENTATION = range(3)
-"""Names of the random streams. Levels have their own, so that recipes that differ in levels share order and augmentation."""
-AHEAD = 8
-"""Items that a process makes ahead of a slower one: clips take as long as they are."""
+ORDER_STREAM, SCHEDULE_STREAM, AUGMENTATION_STREAM = range(3)
+"""Identifiers of the random streams. The schedule has its own, so recipes that differ in levels share order and augmentation."""
+PREFETCH = 8
+"""Prefetch depth per worker; clips vary in length, so fast workers run ahead."""
 
 
 class Draw(NamedTuple):
-    """One item of a batch: what a loader worker is told."""
+    """One item of a batch, as sent to a loader worker."""
 
     item: int
-    level: int | None
+    condition: Condition
     key: tuple[int, ...] | None
-    """Seeds the augmentation; None means evaluation, without any."""
+    """Seed of the augmentation; None: evaluation, no augmentation."""
 
 
 class Sample(NamedTuple):
-    """One item of a `Batch`, before collating."""
+    """One item of a `Batch`, before collation."""
 
     example: Any
+    """An example, or a `Pair` of examples."""
     frames: Frames | None
     size: Size
     shape: tuple[int, int, int]
 
 
 class Batch(NamedTuple):
-    """Collated examples, with what scoring and figures need beside them."""
+    """Collated examples, with sizes and frames for scoring and figures."""
 
     examples: Any
+    """A collated batch, or a `Pair` of batches."""
     frames: Sequence[Frames]
-    """Each item after the codec; empty unless asked for."""
+    """Frames of each item after the codec; empty unless requested."""
     sizes: Sequence[Size]
-    """Of each item after coding, 0 where it is clean."""
+    """Encoded size of each item, 0 where clean."""
     shapes: Sequence[tuple[int, int, int]]
-    """Frames, height and width of each item, all of it, at native resolution."""
+    """Frames, height and width of each whole item, at native resolution."""
 
 
 class EpochSampler(Sampler[list[Draw]]):
     """The batches of one training epoch; set `epoch` before iterating.
 
-    A remainder smaller than a batch is left out (another one each epoch): batch norm on a stray item would be noise.
+    Drops the last incomplete batch (different items in each epoch): batch norm on a few stray items would add noise.
     """
 
-    def __init__(self, items: int, batch_size: int, schedule: Schedule, *, epochs: int, key: tuple[int, int]) -> None:
+    def __init__(self, items: int, batch_size: int, recipe: Recipe, *, epochs: int, key: tuple[int, int]) -> None:
+        """`key` is (seed, generation). Raises ValueError for a recipe without a schedule, or a batch larger than the split."""
+        if recipe.schedule is None:
+            raise ValueError(f"recipe {recipe.name} has no schedule: it does not train")
         if items < batch_size:
-            raise ValueError(f"a batch of {batch_size} is larger than the training split of {items}: lower batch_size")
-        self.items, self.batch_size, self.schedule, self.epochs, self.key = items, batch_size, schedule, epochs, key
+            raise ValueError(f"batch_size {batch_size} exceeds the {items} items of the training split: lower batch_size")
+        self.items, self.batch_size, self.recipe, self.epochs, self.key = items, batch_size, recipe, epochs, key
+        self.schedule = recipe.schedule
         self.epoch = 0
 
     def __len__(self) -> int:
         return self.items // self.batch_size
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        order = np.random.default_rng((*self.key, self.epoch, ORDER)).permutation(self.items)
+        order = np.random.default_rng((*self.key, self.epoch, ORDER_STREAM)).permutation(self.items)
         for batch in range(len(self)):
             places = range(batch * self.batch_size, (batch + 1) * self.batch_size)
             yield [self._draw(place, int(order[place])) for place in places]
 
     def _draw(self, place: int, index: int) -> Draw:
         progress = (self.epoch + place / self.items) / self.epochs
-        rng = np.random.default_rng((*self.key, self.epoch, LEVELS, index))
-        return Draw(index, self.schedule.level(progress, rng), (*self.key, self.epoch, AUGMENTATION, index))
+        rng = np.random.default_rng((*self.key, self.epoch, SCHEDULE_STREAM, index))
+        condition = self.recipe.condition(self.schedule.level(progress, rng))
+        return Draw(index, condition, (*self.key, self.epoch, AUGMENTATION_STREAM, index))
 
 
-def evaluation_draws(items: int, batch_size: int, level: int | None) -> list[list[Draw]]:
-    """Every item once, in order, at one level."""
-    draws = [Draw(index, level, None) for index in range(items)]
+def evaluation_draws(items: int, batch_size: int, condition: Condition) -> list[list[Draw]]:
+    """Every item once, in order, under one condition."""
+    draws = [Draw(index, condition, None) for index in range(items)]
     return [draws[start : start + batch_size] for start in range(0, items, batch_size)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Samples(Dataset[Sample]):
-    """Items of a split after the codec, as an architecture's examples."""
+    """The items of a split after the codec, as an architecture's examples."""
 
-    architecture: Architecture
+    inputs: Inputs
     hyper: Any
     split: Split
     imagery: Imagery
-    """What examples are made of."""
+    """Source of examples."""
     pictured: Imagery
-    """What figures show: the same, or the frames that it is derived of."""
+    """Source of figures: the same, or the frames from which examples' data are derived."""
     keep_frames: int = 0
-    """The first items hand their frames out too, for figures."""
+    """Number of leading items that also return their frames, for figures."""
+    paired: bool = False
+    """Return a `Pair` of examples: under the drawn condition and clean."""
 
     def __getitem__(self, draw: Draw) -> Sample:
+        example, size, shape = self._example(draw)
+        if self.paired:
+            example = Pair(example, self._example(draw._replace(condition=CLEAN))[0])
+        pictured = self.pictured.item(draw.item, draw.condition).frames if draw.item < self.keep_frames else None
+        return Sample(example, pictured, size, shape)
+
+    def _example(self, draw: Draw) -> tuple[Any, Size, tuple[int, int, int]]:
         rng = None if draw.key is None else np.random.default_rng(draw.key)
 
         def window(count: int) -> Sequence[int]:
-            return range(count) if self.architecture.window is None else self.architecture.window(count, self.hyper, rng)
+            return range(count) if self.inputs.window is None else self.inputs.window(count, self.hyper, rng)
 
-        # Examples want the frames of their window, figures all of an item: the rest need not be decoded.
-        coded = self.imagery.item(draw.item, draw.level, None if self.architecture.window is None else window)
-        example = self.architecture.example(coded.frames, self.split.target(draw.item), self.hyper, rng)
-        pictured = self.pictured.item(draw.item, draw.level).frames if draw.item < self.keep_frames else None
-        return Sample(example, pictured, coded.size, coded.shape)
+        # Examples need the frames of their window, figures all frames of the item: the rest is not decoded.
+        coded = self.imagery.item(draw.item, draw.condition, None if self.inputs.window is None else window)
+        example = self.inputs.example(coded.frames, self.split.target(draw.item), self.hyper, rng)
+        return example, coded.size, coded.shape
 
 
-def samples(
-    architecture: Architecture, hyper: Any, data: Source, split: str, codec: str | None, runtime: Runtime, *, keep_frames: int = 0
-) -> Samples:
-    """The samples of a split, through the store where there is one. Raises ValueError for a codec that is not in `CODECS`."""
-    if codec is not None and codec not in CODECS:
-        raise ValueError(f"unknown codec {codec!r}: known are {', '.join(CODECS)}")
-    value, part = CODECS[codec] if codec else None, data.split(split)
+def samples(workload: Workload, split: SplitName, *, keep_frames: int = 0, paired: bool = False) -> Samples:
+    """The samples of a split, read through the runtime's store where it has one."""
+    inputs, store, part = workload.architecture.inputs, workload.runtime.store, workload.data.split(split)
 
     def imagery(derived: Derived | None) -> Imagery:
-        if runtime.store is None:
-            return Direct(split=part, codec=value, derived=derived)
-        return runtime.store.imagery(data, split, value, derived)
+        if store is None:
+            return Direct(split=part, derived=derived)
+        return store.imagery(workload.data, split, derived)
 
     return Samples(
-        architecture=architecture,
-        hyper=hyper,
+        inputs=inputs,
+        hyper=workload.hyper,
         split=part,
-        imagery=imagery(architecture.derive(hyper)),
+        imagery=imagery(inputs.derive(workload.hyper)),
         pictured=imagery(None),
         keep_frames=keep_frames,
+        paired=paired,
     )
 
 
 @dataclass(frozen=True)
 class _Collate:
-    """The architecture's collate, with frames and sizes carried along. A value, so that it can be sent to loader workers."""
+    """The architecture's collate function, plus frames and sizes. A picklable value, so that loader workers can receive it."""
 
     examples: Callable[[Sequence[Any]], Any]
 
     def __call__(self, samples: Sequence[Sample]) -> Batch:
         examples, frames, sizes, shapes = zip(*samples, strict=True)
-        return Batch(self.examples(examples), [kept for kept in frames if kept is not None], sizes, shapes)
+        if isinstance(examples[0], Pair):
+            collated: Any = Pair(*(self.examples(part) for part in zip(*examples, strict=True)))
+        else:
+            collated = self.examples(examples)
+        return Batch(collated, [kept for kept in frames if kept is not None], sizes, shapes)
 
 
 def _one_thread(_worker: int) -> None:
-    """Workers run side by side: OpenCV, like torch, gives each one thread."""
+    """Give OpenCV one thread, as torch gives itself: workers run side by side."""
     cv2.setNumThreads(1)
 
 
 def loader(items: Samples, batches: Sequence[list[Draw]] | Sampler[list[Draw]], runtime: Runtime) -> DataLoader[Sample]:
-    """A torch loader of `Batch`es; with workers, they persist over epochs.
+    """A torch loader of `Batch`es. Its worker processes persist over epochs.
 
-    Workers come from a fork server: they die within seconds with a killed parent, and never fork a process that runs threads.
+    Workers come from a fork server: they exit within seconds after their parent is killed, and never fork a process that runs threads.
     """
     if runtime.workers:
         set_forkserver_preload(["trainables.engine.loading"])  # imports torch once, not in every worker
@@ -165,18 +181,18 @@ def loader(items: Samples, batches: Sequence[list[Draw]] | Sampler[list[Draw]], 
         items,
         batch_sampler=batches,
         num_workers=runtime.workers,
-        collate_fn=_Collate(items.architecture.collate),
+        collate_fn=_Collate(items.inputs.collate),
         pin_memory=runtime.device != "cpu",
         persistent_workers=runtime.workers > 0,
         multiprocessing_context="forkserver" if runtime.workers else None,
         worker_init_fn=_one_thread if runtime.workers else None,
-        generator=torch.Generator(),  # else every pass would draw from, and so shift, the global stream
+        generator=torch.Generator(),  # otherwise every pass would draw from the global stream
     )
 
 
 @dataclass(frozen=True)
 class _Calls(Dataset[Any]):
-    """What a function returns, as a data set. A value, so that it can be sent to loader workers."""
+    """A function's results as a data set. A picklable value, so that loader workers can receive it."""
 
     function: Callable[[int], Any]
 
@@ -185,7 +201,7 @@ class _Calls(Dataset[Any]):
 
 
 def over_processes(workers: int) -> Each:
-    """`map` over so many processes, or in this one for 0: the same in the same order. The processes are a torch loader's."""
+    """`map` over that many processes, or in this process for 0, with the same results in the same order."""
     if not workers:
         return map
     set_forkserver_preload(["trainables.engine.loading"])
@@ -196,8 +212,8 @@ def over_processes(workers: int) -> Each:
             sampler=items,
             batch_size=None,
             num_workers=workers,
-            collate_fn=tuple,  # bytes and shape stay what they are
-            prefetch_factor=AHEAD,
+            collate_fn=tuple,  # keep bytes and shape as they are
+            prefetch_factor=PREFETCH,
             multiprocessing_context="forkserver",
             worker_init_fn=_one_thread,
             generator=torch.Generator(),

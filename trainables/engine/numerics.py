@@ -1,8 +1,8 @@
-"""How networks are computed: precision, memory order, compilation. A choice of the search space, and part of a trial's name.
+"""How networks are computed: precision, memory order, compilation. Chosen by the search space, and part of a trial's name.
 
-Determinism is no choice: torch's deterministic algorithms are always on, so that a trial gives the same figures whenever it is run
-on the same kind of processor. On a GPU that costs speed; operations without a deterministic form, which torch's documentation of
-`use_deterministic_algorithms` lists, warn.
+Determinism is not optional: torch's deterministic algorithms are always on, so that a trial gives the same figures in every run on the
+same type of processor. On a GPU this costs speed; operations without a deterministic implementation (listed in torch's documentation
+of `use_deterministic_algorithms`) raise a warning.
 """
 
 import os
@@ -15,8 +15,8 @@ from trainables.contracts import Learner, Numerics
 
 
 def deterministic() -> None:
-    """Make torch give the same figures in every run on this processor type and thread count (GPU: slower, bit-identical)."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS sums in any order
+    """Make torch reproducible per processor type and thread count."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # otherwise cuBLAS sums in any order
     torch.use_deterministic_algorithms(True, warn_only=True)
     # Filling fresh memory guards against reads of uninitialised values; it costs time and changes no figure of correct code.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
@@ -24,7 +24,7 @@ def deterministic() -> None:
 
 
 def prepare(learner: Learner, numerics: Numerics) -> None:
-    """Order and compile a learner's network, in place. A ModuleDict is only a container: its members are compiled each."""
+    """Set memory order and compilation of a learner's network, in place. The members of a ModuleDict are compiled one by one."""
     network = learner.network
     if numerics.channels_last:
         network.to(memory_format=torch.channels_last)
@@ -34,9 +34,9 @@ def prepare(learner: Learner, numerics: Numerics) -> None:
 
 
 def computing(numerics: Numerics, device: str) -> AbstractContextManager[object]:
-    """The context of one training step or one prediction.
+    """The context of one training step or prediction.
 
-    Casts are not cached: a learner with two optimisers changes weights within its step, and would read stale casts.
+    Casts are not cached: a learner with two optimisers changes weights within a step and would read stale casts.
     """
     if numerics.precision == "float32":
         return nullcontext()

@@ -1,46 +1,36 @@
-"""Batch-norm statistics estimated anew: what a shift of the imagery costs that no weight needs to be retrained for."""
-
-from typing import Any
+"""Re-estimation of batch-norm statistics on compressed training images: how much of the loss is recovered without training."""
 
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from trainables.contracts import Architecture, Numerics, Recipe, Source, Weights
-from trainables.networks.initial import load
+from trainables.contracts import Recipe, Weights
 from trainables.engine.loading import evaluation_draws, loader, samples
 from trainables.engine.numerics import computing, prepare
-from trainables.engine.runtime import Runtime
+from trainables.engine.workload import Workload
+from trainables.networks.initial import load
 
 
-def recalibrate(
-    architecture: Architecture,
-    recipe: Recipe,
-    hyper: Any,
-    weights: Weights,
-    *,
-    data: Source,
-    numerics: Numerics = Numerics(),
-    runtime: Runtime = Runtime(),
-) -> Weights:
-    """The weights with the means and variances of every batch norm taken over the training images at the recipe's level.
+def recalibrate(workload: Workload, recipe: Recipe, weights: Weights) -> Weights:
+    """The weights, with the mean and variance of every batch norm estimated on the training images at the recipe's level.
 
-    One pass, without labels, gradient or augmentation; batches count alike (Nado et al. 2020 estimate on test batches, this does
-    not touch them). Raises ValueError for a network without batch norm, to which the recipe is not applicable.
+    One pass without labels, gradient or augmentation; every batch counts equally. (Nado et al. 2020 estimate on test batches; this
+    function never reads them.) Raises ValueError for a network without batch norm, where the recipe does not apply.
     """
-    learner = architecture.learner(hyper, data, 1, runtime.device)
+    architecture, runtime = workload.architecture, workload.runtime
+    learner = architecture.learner(workload.hyper, workload.data, 1, runtime.device)
     load(architecture, learner.network, weights)
     norms = [module for module in learner.network.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
     if not norms:
-        raise ValueError(f"{architecture.name} has no batch norm: {recipe.name} is not applicable")
-    prepare(learner, numerics)
+        raise ValueError(f"{architecture.name} has no batch norm: {recipe.name} does not apply to it")
+    prepare(learner, workload.numerics)
     learner.network.eval()
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # a plain mean over the batches, whatever their order
         norm.train()
-    items = samples(architecture, hyper, data, "train", recipe.codec, runtime)
-    draws = evaluation_draws(len(items.split.names), hyper.batch_size, recipe.recalibrated_at)
+    items = samples(workload, "train")
+    draws = evaluation_draws(len(items.split.names), workload.hyper.batch_size, recipe.condition(recipe.recalibrated_at))
     for batch in loader(items, draws, runtime):
-        with torch.inference_mode(), computing(numerics, runtime.device):
+        with torch.inference_mode(), computing(workload.numerics, runtime.device):
             learner.predict(batch.examples)
     return learner.network.state_dict()

@@ -1,6 +1,6 @@
-"""Bootstrap resamples of a test set: the same in every run on the same data, hence paired between networks.
+"""Bootstrap resamples of a split: the same in every run on the same data, hence paired between networks.
 
-To resample something other than items, give the split groups: whole groups are drawn.
+Groups are resampled whole; to change the unit of resampling, change the split's groups.
 """
 
 import hashlib

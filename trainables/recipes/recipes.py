@@ -1,40 +1,45 @@
-"""How networks come to be. To add a recipe, append it to what `recipes` returns; a schedule makes one of itself.
+"""Recipes: how networks are made. To add one, append it to the result of `recipes`; every schedule is a recipe already.
 
-The planner reads a recipe's parents, baseline and control and knows none by name.
+The planner reads a recipe's parents, baseline and control, and knows no recipe by name.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
-from trainables.contracts import Architecture, Codec, Recipe
+from trainables.contracts import Architecture, Fusion, Recipe
+from trainables.lookup import find_in, suggestion
 from trainables.recipes.schedules import Clean, schedules
 
 BASELINE = Recipe(name="baseline", schedule=Clean())
 CONTINUED = Recipe(name="continued", parents=("baseline",), schedule=Clean())
 
 
-def recipes(codec: Codec | None) -> tuple[Recipe, ...]:
-    """The recipes that a codec makes possible, or without one those that see only clean imagery."""
+def recipes(codec: str | None, ladder: tuple[int, ...] = ()) -> tuple[Recipe, ...]:
+    """The recipes of a codec over a ladder (mildest level first), or, without a codec, the recipes on clean imagery."""
     if codec is None:
         return (BASELINE, CONTINUED)
-    started = Recipe(name="", parents=(BASELINE.name,), baseline=BASELINE.name, control=CONTINUED.name, codec=codec.name)
-    retrained = [replace(started, name=name, schedule=schedule) for name, schedule in schedules(codec.levels).items()]
-    # Nothing is trained for longer here, so the baseline itself is the control.
+    started = Recipe(name="", parents=(BASELINE.name,), baseline=BASELINE.name, control=CONTINUED.name, codec=codec)
+    retrained = [replace(started, name=name, schedule=schedule) for name, schedule in schedules(ladder).items()]
+    # Nothing is trained here, so the baseline itself is the control.
     recalibrated = [
-        replace(started, name=f"recalibrated-{level}", control=BASELINE.name, recalibrated_at=level) for level in codec.levels
+        replace(started, name=f"recalibrated-{level}", control=BASELINE.name, recalibrated_at=level) for level in ladder
     ]
     return (*retrained, *recalibrated)
 
 
-def recipes_of(architecture: Architecture, codec: Codec | None) -> tuple[Recipe, ...]:
-    """The recipes of an architecture: `recipes`, or of a fusion its streams' runs, all retrained or one of them.
+def recipes_of(
+    architecture: Architecture | Fusion, codec: str | None = None, ladder: tuple[int, ...] = ()
+) -> tuple[Recipe, ...]:
+    """The recipes of an architecture: `recipes`, or for a fusion the combinations of its streams' networks.
 
-    `constant-40` fuses streams that were all retrained at 40, `constant-40-spatial` the spatial stream retrained at 40 with the
-    others' baselines. Controls are fused alike: that of `constant-40-spatial` is `continued-spatial`.
+    `constant-40` fuses streams that were all retrained at 40; `constant-40-spatial` fuses the spatial stream retrained at 40 with the
+    baselines of the others. Controls are fused in the same way: that of `constant-40-spatial` is `continued-spatial`.
     """
-    if not architecture.streams:
-        return recipes(codec)
+    if isinstance(architecture, Architecture):
+        return recipes(codec, ladder)
     fusions = []
-    for recipe in recipes(codec):
+    for recipe in recipes(codec, ladder):
         for retrained in (None, *architecture.streams):
             if retrained and recipe == BASELINE:
                 continue
@@ -51,3 +56,29 @@ def recipes_of(architecture: Architecture, codec: Codec | None) -> tuple[Recipe,
                 )
             )
     return tuple(fusions)
+
+
+def find_recipe(
+    architecture: Architecture | Fusion, name: str, codec: str | None = None, ladder: tuple[int, ...] = ()
+) -> Recipe:
+    """A recipe of an architecture by name. Raises ValueError in one line with the closest names."""
+    of = f"recipe of {architecture.name} on {codec or 'clean imagery'}"
+    return find_in({recipe.name: recipe for recipe in recipes_of(architecture, codec, ladder)}, name, of)
+
+
+def smallest_ladder(architecture: Architecture | Fusion, recipe: Recipe, ladder: tuple[int, ...]) -> tuple[int, ...]:
+    """The part of a ladder that a recipe depends on: `constant-10` gives (10,), so other rungs do not rename its trials."""
+    used = tuple(level for level in ladder if level in recipe.seen)
+    found = {other.name: other for other in recipes_of(architecture, recipe.codec, used)}
+    return used if found.get(recipe.name) == recipe else ladder
+
+
+def shaped(recipe: Recipe, shape: Mapping[str, Any]) -> Recipe:
+    """A recipe with fields of its schedule replaced. Raises ValueError in one line for a field the schedule does not have."""
+    if not shape:
+        return recipe
+    known = vars(recipe.schedule) if recipe.schedule is not None else {}
+    for name in shape:
+        if name not in known:
+            raise ValueError(f"recipe {recipe.name}: its schedule has no {name!r}; {suggestion(name, known)}")
+    return replace(recipe, schedule=replace(recipe.schedule, **shape))  # type: ignore[type-var]

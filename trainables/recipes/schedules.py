@@ -1,7 +1,7 @@
-"""Which level each training sample gets, and when.
+"""Schedules: the compression level of each training sample.
 
-To add a schedule, write a frozen dataclass here and append it to what `schedules` returns; a recipe is made of it, and the
-conformance tests take it in.
+To add a schedule, write a frozen dataclass here and append it to the result of `schedules`. Each becomes a recipe of its name, and the
+conformance tests cover it.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from trainables.contracts import Schedule
 
 @dataclass(frozen=True, kw_only=True)
 class Clean:
-    """Every sample as distributed."""
+    """Every sample clean."""
 
     @property
     def levels(self) -> tuple[None]:
@@ -22,7 +22,7 @@ class Clean:
         return (None,)
 
     def level(self, progress: float, rng: np.random.Generator) -> None:  # noqa: ARG002
-        """None, always."""
+        """Always None."""
         return
 
 
@@ -38,13 +38,13 @@ class Constant:
         return (self.at,)
 
     def level(self, progress: float, rng: np.random.Generator) -> int:  # noqa: ARG002
-        """The one level, always."""
+        """Always the one level."""
         return self.at
 
 
 @dataclass(frozen=True, kw_only=True)
 class Uniform:
-    """Clean or any level of a ladder, each with probability 1 / (L + 1): the "variety of compression levels" of section V."""
+    """Clean or any of L levels, each with probability 1 / (L + 1): the "variety of compression levels" of the paper's section V."""
 
     ladder: tuple[int, ...]
 
@@ -54,11 +54,11 @@ class Uniform:
         return (None, *self.ladder)
 
     def level(self, progress: float, rng: np.random.Generator) -> int | None:  # noqa: ARG002
-        """A draw that does not depend on progress."""
+        """A random level, independent of progress."""
         return self.levels[int(rng.integers(len(self.levels)))]
 
 
 def schedules(ladder: tuple[int, ...]) -> Mapping[str, Schedule]:
-    """The schedules with compression, by the names of their recipes, over a codec's levels, mildest first."""
+    """The schedules with compression over a ladder (mildest level first), by the names of their recipes."""
     constant = {f"constant-{level}": Constant(at=level) for level in ladder}
     return {**constant, "uniform": Uniform(ladder=ladder)}

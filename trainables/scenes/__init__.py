@@ -1,23 +1,23 @@
-"""Street scenes drawn by program: the embedded data set, with exact ground truths and nothing to download.
+"""Procedural street scenes: the embedded data sets, with exact ground truth and nothing to download.
 
-`street(seed, index)` gives one picture with its class map, depth map, boxes and key points. The same arguments give
-bit-identical arrays on one machine, in whatever order the scenes are asked for.
+`street(seed, index)` returns one image with its class map, depth map, boxes and keypoints. Equal arguments give bit-identical
+arrays on one machine, in any order of calls.
 
-It works in two halves. `describe` draws a `Street` from a random generator: camera, sky, ground, facades, things,
-light, all plain frozen dataclasses in metres. `render` turns a `Street` into a `Scene` and draws nothing at random beyond
-the sensor noise, whose seed is part of the description. A sequence of one place is therefore a sequence of descriptions
-made with `dataclasses.replace` (a person with another `x` and `pose`, another `noise_seed`), each of them rendered; `clips` makes
-such sequences of people who do something.
+A scene is made in two steps. `describe` draws a `Street` from a random generator: camera, sky, ground, facades, things and light,
+all plain frozen dataclasses in metres. `render` turns a `Street` into a `Scene`; its only random numbers are the sensor noise,
+whose seed is a field of the `Street`. To make a sequence of one place, vary a description with `dataclasses.replace` (a person's
+`x` and `pose`, the `noise_seed`) and render each variant; `clips` makes such sequences of people who perform an action.
 
-The classes are told apart by shape, by place and by fine texture of a few pixels' wavelength. Colours are drawn from
-ranges that overlap on purpose: what strong compression takes away must be something that a network needs.
+Classes differ in shape, position and fine texture with a wavelength of a few pixels. Colours are drawn from ranges that overlap on
+purpose: networks must depend on the detail that strong compression removes.
 
-To add a kind of thing: in a module like `roadside`, derive a frozen dataclass from `things.Thing` that names its `materials`
-and sketches its outline in metres, and write a `draw_...` function that makes one at random. In `description`, give it a
-number range in `Mix` and a line in `_draw_things`. If it is to be detected, add its name to `OBJECTS` in `vocabulary` and
-set `label`; if it is a class of its own, add its name to `CLASSES` there. Rendering, boxes, depth and occlusion follow.
+To add a kind of thing: in a module like `roadside`, derive a frozen dataclass from `things.Thing` that lists its `materials` and
+sketches its outline in metres, and write a `draw_...` function that returns a random one. In `description`, add a range to `Mix`
+and a line to `_draw_things`. To make it a detection class, add its name to `OBJECTS` in `vocabulary` and set `label`; to make it a
+segmentation class, add its name to `CLASSES` there. Rendering, boxes, depth and occlusion need no change. `Mix` is part of the
+fingerprint of the embedded data sets, so a new field changes the names of all their trials.
 
-A module imports only those before it: `vocabulary`, `chance`, `texture`; `things`, and its kinds in `people`, `vehicles` and
+A module imports only modules that precede it in this list: `vocabulary`, `chance`, `texture`, `things`; `people`, `vehicles`,
 `roadside`; `camera`, `ground`, `facades`; `description`; `truths`, `rendering`; `clips`.
 """
 

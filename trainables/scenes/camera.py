@@ -1,6 +1,6 @@
-"""The camera: how metres become pixels of the canvas, and the light on the canvas the grey levels of the picture.
+"""The camera: projection of metres to canvas pixels, and exposure of the canvas to an 8-bit image.
 
-To add something that happens to the light, give `Light` a field, draw it in `draw_light` and apply it in `expose`.
+To add an effect of light, give `Light` a field, draw it in `draw_light` and apply it in `expose`.
 """
 
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from trainables.scenes.vocabulary import FAR, OVERSAMPLING, SKY, Colour, Floats,
 
 @dataclass(frozen=True, kw_only=True)
 class Camera:
-    """A level camera looking down the street.
+    """A camera that looks horizontally along the street.
 
     Fields:
-        focal: focal length in picture widths.
-        centre: column that looks straight ahead, in picture widths.
-        horizon: row of the horizon, in picture heights from the top.
+        focal: focal length in image widths.
+        centre: column of the vanishing point, in image widths.
+        horizon: row of the horizon, in image heights from the top.
         height: metres above the ground.
     """
 
@@ -31,20 +31,20 @@ class Camera:
     height: float
 
     def view_ends(self, distance: float) -> Span:
-        """Return how far left (negative) and right one sees at a distance, in metres."""
+        """Return the left (negative) and right limit of the view at a distance, in metres."""
         return -self.centre / self.focal * distance, (1 - self.centre) / self.focal * distance
 
 
 @dataclass(frozen=True, kw_only=True)
 class Light:
-    """What happens between the surfaces and the numbers of the picture.
+    """Illumination, haze and sensor noise.
 
     Fields:
-        gain: factor on red, green, blue.
-        slope: how the light grows from the middle to the right and to the bottom edge, as shares of it.
-        haze_distance: metres after which 1/e of a colour is left.
-        haze: grey that takes its place, 0 to 255.
-        noise: strength of the sensor noise in grey levels.
+        gain: factors on red, green and blue.
+        slope: relative increase of the light from the centre to the right edge and to the bottom edge.
+        haze_distance: metres after which a share of 1/e of a colour remains.
+        haze: grey value that replaces the rest, 0 to 255.
+        noise: standard deviation of the sensor noise, in grey values.
     """
 
     gain: Colour
@@ -55,7 +55,7 @@ class Light:
 
 
 def draw_light(rng: Generator) -> Light:
-    """Draw the brightness, the tint and the haze of a day, and the camera's noise."""
+    """Draw random brightness, tint, haze and sensor noise."""
     brightness = rng.uniform(0.75, 1.2)
     red, green, blue = shifted(rng, 1.0, 0.05)
     return Light(
@@ -68,7 +68,7 @@ def draw_light(rng: Generator) -> Light:
 
 
 class Canvas:
-    """The picture while it is painted, oversampled. `owners` is 1 + index of the thing whose object a pixel shows."""
+    """The oversampled image that is painted on. `owners` holds 1 + the index of the thing whose object a pixel shows, else 0."""
 
     def __init__(self, height: int, width: int) -> None:
         rows, columns = height * OVERSAMPLING, width * OVERSAMPLING
@@ -81,29 +81,29 @@ class Canvas:
 
 
 class View:
-    """A camera in the pixels of a canvas."""
+    """A camera in units of canvas pixels."""
 
     def __init__(self, camera: Camera, canvas: Canvas) -> None:
         self.camera = camera
         self.focal = camera.focal * len(canvas.columns)
         self.centre = camera.centre * len(canvas.columns)
         self.horizon = camera.horizon * len(canvas.rows)
-        # Metres right and down of straight ahead for each metre forward.
+        # Metres to the right and down per metre forward, for each column and row.
         self.rightwards: Floats = ((canvas.columns - self.centre) / self.focal).astype(np.float32)
         self.downwards: Floats = ((canvas.rows - self.horizon) / self.focal).astype(np.float32)
 
     def scale(self, distance: float) -> float:
-        """Return pixels a metre."""
+        """Return the scale at a distance, in pixels per metre."""
         return self.focal / distance
 
     def foot(self, thing: Thing) -> Point:
-        """Return column and row of the point on the ground under a thing."""
+        """Return (column, row) of the point on the ground under a thing."""
         scale = self.scale(thing.distance)
         return self.centre + thing.x * scale, self.horizon + self.camera.height * scale
 
 
 def expose(canvas: Canvas, depth: NDArray[np.float32], light: Light, noise_seed: int) -> NDArray[np.uint8]:
-    """Return the picture (H, W, 3) as the camera gives it: box-filtered, hazy, unevenly lit, noisy."""
+    """Return the image (H, W, 3): the canvas after box filter, haze, uneven light and noise."""
     height, width = depth.shape
     fine = canvas.rgb
     rgb = fine.reshape(height, OVERSAMPLING, width, OVERSAMPLING, 3).mean(axis=(1, 3))

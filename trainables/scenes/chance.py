@@ -1,6 +1,6 @@
-"""Draws that several parts of a street share: coins and colours.
+"""Random draws that several modules share.
 
-To add one, move it here from the module that has it when a second needs it.
+Move a function here when a second module needs it.
 """
 
 import colorsys
@@ -22,15 +22,15 @@ def hsv(hue: float, saturation: float, value: float) -> Colour:
 
 
 def random_hsv(rng: Generator, hue: Span, saturation: Span, value: Span) -> Colour:
-    """Draw a colour whose hue, saturation and value, each 0 to 1, lie in these ranges."""
+    """Draw a colour from ranges of hue, saturation and value, each within 0 to 1."""
     return hsv(rng.uniform(*hue), rng.uniform(*saturation), rng.uniform(*value))
 
 
 def shifted(rng: Generator, grey: float, spread: float) -> Colour:
-    """Return a grey whose channels are each off by a normal deviate of the standard deviation `spread`."""
+    """Return a grey with independent normal noise of standard deviation `spread` on each channel."""
     return rng.normal(grey, spread), rng.normal(grey, spread), rng.normal(grey, spread)
 
 
 def draw_leaves(rng: Generator) -> Colour:
-    """Draw the colour of leaves."""
+    """Draw a colour of leaves."""
     return random_hsv(rng, (0.16, 0.38), (0.2, 0.55), (0.22, 0.5))

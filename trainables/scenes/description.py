@@ -1,6 +1,6 @@
-"""Descriptions of streets, and drawing them at random.
+"""Descriptions of streets, and functions that draw them at random.
 
-To add a kind of thing, give `Mix` its range of numbers and `_draw_things` a line; to add a preset, write another `Mix`.
+To add a kind of thing, add its range to `Mix` and a line to `_draw_things`; to add a preset, write another `Mix`.
 """
 
 import math
@@ -22,15 +22,15 @@ from trainables.scenes.vocabulary import Span
 
 @dataclass(frozen=True, kw_only=True)
 class Mix:
-    """What a street holds: smallest and largest number of each kind of thing, and how far away things stand.
+    """Ranges from which a street is drawn. The names and values are part of the fingerprint of the embedded data sets.
 
     Fields:
-        cars, trucks, people, signs, dogs, poles, trees: inclusive ranges of the number in a scene.
-        distance: metres, range of the distances of things other than people.
-        people_distance: metres, range of the distances of people.
-        abreast: people share out the width of the picture instead of standing anywhere on the street.
-        horizon: range of the row of the horizon, in picture heights from the top.
-        camera_height: range of the camera's height above the ground, in metres.
+        cars, trucks, people, signs, dogs, poles, trees: smallest and largest number per scene.
+        distance: distances of things other than people, in metres.
+        people_distance: distances of people, in metres.
+        abreast: whether people stand side by side over the width of the image instead of anywhere on the street.
+        horizon: row of the horizon, in image heights from the top.
+        camera_height: height of the camera above the ground, in metres.
     """
 
     cars: tuple[int, int] = (1, 4)
@@ -48,10 +48,10 @@ class Mix:
 
 
 STREET = Mix()
-"""Traffic and passers-by, for segmentation: every pixel has a class."""
+"""Traffic and pedestrians, for segmentation: every pixel has a class."""
 
 STREET_WITH_DOGS = Mix(dogs=(0, 2))
-"""The same with dogs, for detection: all of `OBJECTS` occur, and dogs' pixels are `IGNORED` in the class map."""
+"""`STREET` with dogs, for detection: all of `OBJECTS` occur, and pixels of dogs are `IGNORED` in the class map."""
 
 PEOPLE = Mix(
     cars=(0, 1),
@@ -64,22 +64,21 @@ PEOPLE = Mix(
     people_distance=(2.6, 6.0),
     abreast=True,
 )
-"""One to five people near enough for a pose, a third to three quarters of a 96 x 128 picture's height; some hide others."""
-
+"""One to five people near the camera, for pose estimation: 1/3 to 3/4 of the image height; some hide others."""
 
 STREET_LEVEL = Mix(horizon=(0.44, 0.46), camera_height=(1.55, 1.65))
-"""The same from a camera that hardly moves, for depth: one picture alone does not tell a high camera from a far street."""
+"""`STREET` with an almost fixed camera height, for depth: height and distance cannot be told apart from a single image."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Street:
-    """All that `render` needs to know of a scene.
+    """The full input of `render`.
 
     Fields:
-        camera, sky, ground, light: one each.
+        camera, sky, ground, light: one of each.
         facades: left and right.
-        things: in any order; it is the order of the instances.
-        noise_seed: of the sensor noise, at least 0.
+        things: in any order; instances are numbered in this order.
+        noise_seed: seed of the sensor noise, at least 0.
     """
 
     camera: Camera
@@ -92,7 +91,7 @@ class Street:
 
 
 def describe(rng: Generator, mix: Mix = STREET) -> Street:
-    """Draw the description of a scene. Only the state of `rng` and `mix` determine it."""
+    """Draw the description of a scene. It depends only on the state of `rng` and on `mix`."""
     camera = Camera(
         centre=0.5 + rng.uniform(-0.12, 0.12), horizon=rng.uniform(*mix.horizon), height=rng.uniform(*mix.camera_height)
     )
@@ -112,34 +111,34 @@ def describe(rng: Generator, mix: Mix = STREET) -> Street:
 
 @dataclass(frozen=True, kw_only=True)
 class _Spots:
-    """Finds places for things that are inside the view and in front of the facades."""
+    """Draws spots for things, inside the view and in front of the facades."""
 
     rng: Generator
     camera: Camera
     facades: tuple[Facade, Facade]
 
-    def anywhere(self, beside: Span, distance: Span) -> Spot:
-        """Return a place `beside` (metres, left or right) the road's middle, as far away as `distance` says."""
-        x = self._between_facades(self.rng.uniform(*beside) * (1 if chance(self.rng, 0.5) else -1))
+    def anywhere(self, off_middle: Span, distance: Span) -> Spot:
+        """Draw a spot left or right of the road's middle, from ranges in metres."""
+        x = self._between_facades(self.rng.uniform(*off_middle) * (1 if chance(self.rng, 0.5) else -1))
         near, far = distance
         left, right = self.camera.view_ends(1.0)
         nearest_in_view = x / (0.95 * (left if x < 0 else right))
         return self._spot(x, self._draw_distance((min(max(near, nearest_in_view), far), far)))
 
     def abreast(self, place: float, distance: Span) -> Spot:
-        """Return a place about `place`, 0 the left edge of the picture and 1 the right."""
-        away = self._draw_distance(distance)
-        left, right = self.camera.view_ends(away)
+        """Draw a spot near image column `place`: 0 is the left edge, 1 the right edge."""
+        metres = self._draw_distance(distance)
+        left, right = self.camera.view_ends(metres)
         x = left + (right - left) * self.rng.normal(0.5 + 0.85 * (place - 0.5), 0.06)
-        return self._spot(self._between_facades(x), away)
+        return self._spot(self._between_facades(x), metres)
 
     def _between_facades(self, x: float) -> float:
-        # Half a metre off them: nothing stands inside a house.
+        # At least half a metre from a facade, so that nothing stands inside a house.
         left, right = self.facades
         return min(max(x, 0.5 - left.offset), right.offset - 0.5)
 
     def _draw_distance(self, distance: Span) -> float:
-        # Uniform in the logarithm: sizes in the picture are then spread evenly over the octaves.
+        # Uniform in the logarithm, so that sizes in the image are spread evenly over octaves.
         near, far = distance
         return math.exp(self.rng.uniform(math.log(near), math.log(far)))
 
@@ -150,8 +149,8 @@ class _Spots:
 def _draw_things(rng: Generator, mix: Mix, camera: Camera, facades: tuple[Facade, Facade]) -> tuple[Thing, ...]:
     spots = _Spots(rng=rng, camera=camera, facades=facades)
 
-    def some(number: tuple[int, int], beside: Span) -> list[Spot]:
-        return [spots.anywhere(beside, mix.distance) for _ in range(_draw_number(rng, number))]
+    def some(number: tuple[int, int], off_middle: Span) -> list[Spot]:
+        return [spots.anywhere(off_middle, mix.distance) for _ in range(_draw_number(rng, number))]
 
     return (
         *[draw_car(rng, spot) for spot in some(mix.cars, (0.5, 5))],

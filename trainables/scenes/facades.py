@@ -1,4 +1,4 @@
-"""What lines the street: buildings, vegetation, walls.
+"""The facades along the street: buildings, vegetation and walls.
 
 To add a kind of block, name it in `BlockKind`, draw it in `_draw_block`, and paint it in `_paint_block`.
 """
@@ -17,19 +17,19 @@ from trainables.scenes.texture import Grain, random_texture, sample_texture
 from trainables.scenes.vocabulary import BUILDING, FAR, VEGETATION, WALL, Colour, Floats, Span
 
 BlockKind: TypeAlias = Literal["building", "vegetation", "wall", "gap"]
-"""What stands along a stretch of the street."""
+"""Kind of block along a section of the street; a gap is empty."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """What stands along one stretch of a facade.
+    """One section of a facade.
 
     Fields:
-        kind: a building, a hedge or row of trees, a fence-like wall, or nothing.
-        end: metres from the camera at which the stretch ends; it starts where the one before ends.
+        kind: a building, vegetation (a hedge or a row of trees), a wall of slats, or a gap.
+        end: distance from the camera at which the section ends, in metres; it starts where the section before it ends.
         height: metres.
-        colour: of the material.
-        window: of the windows; only buildings show it.
+        colour: colour of the material.
+        window: colour of the windows; only buildings have windows.
     """
 
     kind: BlockKind
@@ -41,11 +41,11 @@ class Block:
 
 @dataclass(frozen=True, kw_only=True)
 class Facade:
-    """Everything that lines one side of the street, in one plane parallel to it.
+    """All blocks on one side of the street, in one plane parallel to it.
 
     Fields:
         side: -1 left, 1 right.
-        offset: metres from the road's middle, above 0.
+        offset: distance from the road's middle in metres, above 0.
         blocks: nearest first.
         brightness: factor on the colours; one side of a street is often in shade.
         texture: row and column in the texture bank.
@@ -59,7 +59,7 @@ class Facade:
 
 
 def draw_facade(rng: Generator, side: Literal[-1, 1], sidewalk_edge: float) -> Facade:
-    """Draw blocks as far as one sees, beyond the outer edge of the sidewalk."""
+    """Draw blocks up to `FAR` metres away, beyond the outer edge of the sidewalk."""
     blocks: list[Block] = []
     end = 0.0
     while end < FAR:
@@ -97,7 +97,7 @@ def paint_facade(canvas: Canvas, view: View, facade: Facade) -> None:
     slopes = facade.side * view.rightwards
     hits = np.flatnonzero(slopes * FAR > facade.offset)
     ahead = facade.offset / slopes[hits]
-    # The plane is parallel to the line of sight, so a column meets it at one distance and hence in one block.
+    # The plane is parallel to the line of sight, so a column meets it at one distance and in one block.
     of_block = np.searchsorted([block.end for block in facade.blocks], ahead)
     for index, block in enumerate(facade.blocks):
         chosen = of_block == index
@@ -130,7 +130,7 @@ def _paint_block(canvas: Canvas, view: View, facade: Facade, block: Block, colum
 
 
 def _block_top(canvas: Canvas, facade: Facade, block: Block, columns: NDArray[np.intp]) -> Floats:
-    """Return the height in metres up to which a block reaches, (rows or 1, columns): foliage is ragged."""
+    """Return the upper edge of a block in metres, (rows or 1, columns); foliage has a ragged edge."""
     if block.kind != "vegetation":
         return np.full((1, len(columns)), block.height, np.float32)
     swell = sample_texture("coarse", canvas.rows[:1], columns, facade.texture, 0.7)
@@ -139,7 +139,7 @@ def _block_top(canvas: Canvas, facade: Facade, block: Block, columns: NDArray[np
 
 
 def _coarsened(length: float, ahead: Floats) -> float:
-    """Return a pattern's length doubled often enough to be seen at this distance, as a mipmap does."""
+    """Return a pattern's length in metres, doubled as often as needed to stay visible at this distance, as in a mipmap."""
     return length * max(1.0, 2.0 ** round(math.log2(max(float(ahead.mean()), 4) / 5)))
 
 

@@ -1,6 +1,6 @@
-"""The sky and the ground: what the facades and the things stand before and on.
+"""The sky and the ground.
 
-To add a surface, give `Ground` its colour and `paint_ground` the condition under which it shows.
+To add a surface, add its colour to `Ground` and paint it in `paint_ground`.
 """
 
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ from trainables.scenes.vocabulary import FAR, ROAD, SIDEWALK, TERRAIN, Colour, F
 
 @dataclass(frozen=True, kw_only=True)
 class Sky:
-    """The sky: its colour at the top, from which it pales towards the horizon.
+    """The sky, which pales towards the horizon.
 
     Fields:
-        colour: at the top edge.
-        texture: row and column in the texture bank where its clouds start.
+        colour: colour at the top edge.
+        texture: row and column in the texture bank at which its clouds start.
     """
 
     colour: Colour
@@ -30,14 +30,14 @@ class Sky:
 
 @dataclass(frozen=True, kw_only=True)
 class Ground:
-    """The road along the line of sight, a sidewalk on both sides of it, terrain beyond.
+    """A road along the line of sight, a sidewalk on both sides, and terrain beyond.
 
     Fields:
         road_edge: metres from the road's middle to its edge.
         sidewalk_edge: metres from the road's middle to the outer edge of the sidewalk.
         road, sidewalk, terrain: colours.
         texture: row and column in the texture bank.
-        pattern: on road and sidewalk, on top of the texture.
+        pattern: stripes on road and sidewalk, on top of the texture.
     """
 
     road_edge: float
@@ -53,7 +53,7 @@ def draw_ground(rng: Generator) -> Ground:
     """Draw the widths and the colours of road, sidewalk and terrain."""
     road_edge = rng.uniform(2.8, 5)
     red, green, blue = shifted(rng, rng.uniform(70, 140), 6)
-    # Paving is a shade of the road's own grey, often hardly lighter: its joints must tell it, not its colour.
+    # Paving has almost the road's grey: networks must recognise it by its joints, not by its colour.
     more_red, more_green, more_blue = shifted(rng, rng.uniform(-12, 35), 5)
     return Ground(
         road_edge=road_edge,
@@ -93,7 +93,7 @@ def paint_ground(canvas: Canvas, view: View, ground: Ground) -> None:
     middle_line = (off_middle < 0.08) & (ahead % 6 < 3)
     asphalt = np.where((edge_line | middle_line)[..., None], 0.3 * asphalt + 150, asphalt)
 
-    # Joints fade with the distance, where they would be narrower than a pixel and turn into moire.
+    # Joints fade with distance: narrower than a pixel, they would cause moire.
     joints = ((beside % 0.9 < 0.09) | (ahead % 0.9 < 0.12)) * np.exp(-ahead / 12)
     paving = np.array(ground.sidewalk, np.float32) + (5 * clouds + 4 * texture("middle") - 16 * joints)[..., None]
 

@@ -1,6 +1,6 @@
-"""People: their poses, their clothes and their key points.
+"""People: poses, clothes and keypoints.
 
-To add a way to move, widen what `draw_pose` draws or give `Pose` an angle that `skeleton` heeds.
+To add a movement, widen a range in `draw_pose`, or add an angle to `Pose` and use it in `skeleton`.
 """
 
 import dataclasses
@@ -25,16 +25,16 @@ _HEAD_RADIUS = 0.125
 
 @dataclass(frozen=True, kw_only=True)
 class Pose:
-    """Angles of a body seen from the front, in radians.
+    """Joint angles in radians of a body seen from the front.
 
-    A limb's angle is 0 hanging down and grows outwards to pi straight up; elbows and knees add to the angle of the
-    upper arm or thigh.
+    A limb that hangs down has angle 0, a limb that points up has angle pi; angles grow outwards. Angles of elbows and knees add
+    to the angle of the upper arm or thigh.
 
     Fields:
         left_shoulder, right_shoulder, left_elbow, right_elbow, left_hip, right_hip, left_knee, right_knee: angles.
-        lean: of the trunk, to the picture's right.
-        breadth: share of the shoulders' width that is seen: 1 from the front, towards 0 turned to the side.
-        crouch: metres, 0 to 0.8, by which bent knees lower the hips of somebody whose hips and knees are at 0.
+        lean: angle of the trunk, towards the right of the image.
+        breadth: visible share of the shoulders' width: 1 from the front, near 0 from the side.
+        crouch: metres, 0 to 0.8, by which bent knees lower the hips when hip and knee angles are 0.
     """
 
     left_shoulder: float = 0.25
@@ -52,7 +52,7 @@ class Pose:
 
 @dataclass(frozen=True, kw_only=True)
 class Outfit:
-    """Colours of a person, and the pattern of the shirt."""
+    """Colours of a person, and the stripes of the shirt."""
 
     skin: Colour
     shirt: Colour
@@ -63,7 +63,7 @@ class Outfit:
 
 
 def skeleton(pose: Pose) -> dict[str, Point]:
-    """Return where the `JOINTS`, and the neck besides, of a person of 1.75 m are: metres right and above the ground."""
+    """Return the positions of `JOINTS` and of the neck for a person of 1.75 m, as metres (right of the hips, above the ground)."""
     up = np.array([math.sin(pose.lean), math.cos(pose.lean)])
     right = np.array([up[1], -up[0]])
     hips = np.zeros(2)
@@ -75,28 +75,28 @@ def skeleton(pose: Pose) -> dict[str, Point]:
         ("left", 1, pose.left_shoulder, pose.left_elbow, pose.left_hip, pose.left_knee),
         ("right", -1, pose.right_shoulder, pose.right_elbow, pose.right_hip, pose.right_knee),
     )
-    for side, towards, shoulder, elbow, hip, knee in limbs:
-        outwards = towards * pose.breadth * right
+    for side, sign, shoulder, elbow, hip, knee in limbs:
+        outwards = sign * pose.breadth * right
         places[f"{side}_eye"] = nose + 0.036 * outwards + 0.04 * up
         places[f"{side}_ear"] = nose + 0.08 * outwards + 0.015 * up
         places[f"{side}_shoulder"] = neck + 0.2 * outwards - 0.02 * up
         places[f"{side}_hip"] = hips + 0.11 * outwards
-        places[f"{side}_elbow"] = places[f"{side}_shoulder"] + _UPPER_ARM * _towards(shoulder, towards)
-        places[f"{side}_wrist"] = places[f"{side}_elbow"] + _FOREARM * _towards(shoulder + elbow, towards)
-        places[f"{side}_knee"] = places[f"{side}_hip"] + _THIGH * _towards(hip + bend, towards)
-        places[f"{side}_ankle"] = places[f"{side}_knee"] + _SHIN * _towards(hip + knee - bend, towards)
-    # Spread or bent legs reach less far down: the body sinks until a foot stands on the ground.
+        places[f"{side}_elbow"] = places[f"{side}_shoulder"] + _UPPER_ARM * _direction(shoulder, sign)
+        places[f"{side}_wrist"] = places[f"{side}_elbow"] + _FOREARM * _direction(shoulder + elbow, sign)
+        places[f"{side}_knee"] = places[f"{side}_hip"] + _THIGH * _direction(hip + bend, sign)
+        places[f"{side}_ankle"] = places[f"{side}_knee"] + _SHIN * _direction(hip + knee - bend, sign)
+    # Lower the body until the lower foot stands on the ground.
     sink = min(places["left_ankle"][1], places["right_ankle"][1]) - _ANKLE_HEIGHT
     return {name: (float(x), float(y - sink)) for name, (x, y) in places.items()}
 
 
-def _towards(angle: float, side: int) -> NDArray[np.float64]:
-    return np.array([side * math.sin(angle), -math.cos(angle)])
+def _direction(angle: float, sign: int) -> NDArray[np.float64]:
+    return np.array([sign * math.sin(angle), -math.cos(angle)])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Person(Thing):
-    """A person facing the camera; `stature` is a factor on 1.75 m, `lift` how many metres the feet are above the ground."""
+    """A person facing the camera. `stature` is a factor on 1.75 m; `lift` is the height of the feet above the ground in metres."""
 
     label: ClassVar[int | None] = OBJECTS.index("person")
     shadow: ClassVar[bool] = True
@@ -108,15 +108,14 @@ class Person(Thing):
 
     @property
     def span(self) -> float:
-        """Width in metres of the trunk with hanging arms."""
+        """Width of the trunk with hanging arms, in metres."""
         return 0.7 * self.stature
 
     def joints(self) -> dict[str, Point]:
-        """Return metres right of `x` and above the ground of each of `JOINTS`, and of the neck."""
+        """Return the positions of `JOINTS` and of the neck, as metres (right of `x`, above the ground)."""
         return {name: (x * self.stature, y * self.stature + self.lift) for name, (x, y) in skeleton(self.pose).items()}
 
     def materials(self) -> dict[str, Material]:
-        """Return skin, shirt, trousers, hair, shoes and eyes."""
         outfit = self.outfit
         return {
             "skin": Material(colour=outfit.skin, roughness=3, klass=PERSON),
@@ -128,7 +127,6 @@ class Person(Thing):
         }
 
     def sketch(self, pen: Pen) -> None:
-        """Draw legs, trunk, arms and head, in this order."""
         at = self.joints()
         self._sketch_legs(pen, at)
         self._sketch_trunk_and_arms(pen, at)
@@ -158,14 +156,14 @@ class Person(Thing):
         pen.limb("skin", at["neck"], at["nose"], 0.09 * self.stature)
         pen.ellipse("hair", (x - 0.85 * radius, y - radius), (x + 0.85 * radius, y + 1.25 * radius))
         pen.ellipse("skin", (x - 0.7 * radius, y - radius), (x + 0.7 * radius, y + 0.7 * radius))
-        # Rounded up to a pixel, the eyes of somebody far away would cover the face.
+        # A disc is at least one pixel wide, so the eyes of a distant person would cover the face.
         if pen.resolves(0.15 * radius):
             for side in ("left", "right"):
                 pen.disc("eyes", at[f"{side}_eye"], 0.12 * radius)
 
 
 def draw_person(rng: Generator, spot: Spot) -> Person:
-    """Draw the pose, the outfit and the stature of a person."""
+    """Draw a person with random pose, outfit and stature."""
     return Person(
         **dataclasses.asdict(spot),
         pose=draw_pose(rng),
@@ -175,7 +173,7 @@ def draw_person(rng: Generator, spot: Spot) -> Person:
 
 
 def draw_pose(rng: Generator) -> Pose:
-    """Draw the pose of somebody standing, walking or gesturing."""
+    """Draw the pose of a person who stands, walks or gestures."""
 
     def either(bold: Span, calm: Span) -> float:
         return rng.uniform(*(bold if chance(rng, 0.5) else calm))
@@ -196,7 +194,7 @@ def draw_pose(rng: Generator) -> Pose:
 
 
 def draw_outfit(rng: Generator) -> Outfit:
-    """Draw a person's colours; three shirts in five are striped."""
+    """Draw the colours of a person; 60 % of the shirts are striped."""
 
     def cloth(strength: float = 1.0) -> Colour:
         return random_hsv(rng, (0, 1), (0.1, 0.75), (0.2 * strength, 0.95 * strength))

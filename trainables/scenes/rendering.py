@@ -1,6 +1,6 @@
-"""Painting a description, far to near: the sky, the ground, the facades, the things.
+"""Renders a description from far to near: sky, ground, facades, things.
 
-To add something that surrounds the things, call its painter in `paint_surroundings`.
+To add a surface behind the things, paint it in `paint_surroundings`.
 """
 
 import math
@@ -15,33 +15,32 @@ from trainables.scenes.facades import paint_facade
 from trainables.scenes.ground import paint_ground, paint_sky
 from trainables.scenes.texture import sample_texture
 from trainables.scenes.things import Material, Pen, Thing
-from trainables.scenes.truths import Scene, read_off
+from trainables.scenes.truths import Scene, extract_scene
 from trainables.scenes.vocabulary import OVERSAMPLING, Floats, Point
 
 MIN_SIZE = 32
-"""Pixels; smaller pictures are refused."""
+"""Smallest height and width of an image in pixels."""
 
 
 def street(seed: int, index: int, *, height: int = 96, width: int = 128, mix: Mix = STREET) -> Scene:
-    """Return the scene `index` of the data set `seed`.
+    """Return the scene `index` of the data set `seed`. A larger image shows the same street in more detail.
 
-    Seed and index are at least 0, height and width, in pixels, at least `MIN_SIZE`; a larger picture shows the same street
-    in more detail. Raises ValueError for other numbers.
+    Raises ValueError for a negative seed or index, and for a height or width below `MIN_SIZE` pixels.
     """
     for name, number in (("seed", seed), ("index", index)):
         if number < 0:
-            raise ValueError(f"{name} must be at least 0, not {number}")
+            raise ValueError(f"{name} must be at least 0, got {number}")
     return render(describe(np.random.default_rng([seed, index]), mix), height, width)
 
 
 def render(description: Street, height: int, width: int) -> Scene:
-    """Paint a description, far to near, and read its ground truths off the painting.
+    """Paint a description and extract its ground truth.
 
-    Raises ValueError if height or width, in pixels, is less than `MIN_SIZE`.
+    Raises ValueError for a height or width below `MIN_SIZE` pixels.
     """
     for name, size in (("height", height), ("width", width)):
         if size < MIN_SIZE:
-            raise ValueError(f"{name} must be at least {MIN_SIZE} pixels, not {size}")
+            raise ValueError(f"{name} must be at least {MIN_SIZE} pixels, got {size}")
     canvas = Canvas(height, width)
     view = View(description.camera, canvas)
     paint_surroundings(canvas, view, description)
@@ -49,11 +48,11 @@ def render(description: Street, height: int, width: int) -> Scene:
     painted = np.zeros(len(things) + 1)
     for index in sorted(range(len(things)), key=lambda index: -things[index].distance):
         painted[index + 1] = paint_thing(canvas, view, things[index], index + 1) / OVERSAMPLING**2
-    return read_off(canvas, view, description, painted)
+    return extract_scene(canvas, view, description, painted)
 
 
 def paint_surroundings(canvas: Canvas, view: View, description: Street) -> None:
-    """Paint what the things stand before and on."""
+    """Paint sky, ground and facades."""
     paint_sky(canvas, view, description.sky)
     paint_ground(canvas, view, description.ground)
     for facade in description.facades:
@@ -61,7 +60,7 @@ def paint_surroundings(canvas: Canvas, view: View, description: Street) -> None:
 
 
 def paint_thing(canvas: Canvas, view: View, thing: Thing, owner: int) -> int:
-    """Paint a thing over what is there; return how many canvas pixels of the object to be detected it covers."""
+    """Paint a thing over the canvas; return the number of canvas pixels that belong to a detectable object."""
     scale = view.scale(thing.distance)
     foot = view.foot(thing)
     if thing.shadow:
@@ -78,7 +77,7 @@ def paint_thing(canvas: Canvas, view: View, thing: Thing, owner: int) -> int:
     inside = parts > 0
     window = (slice(upper, lower), slice(left, right))
 
-    # Counted from the foot, texture and stripes stay on the thing when it moves.
+    # Coordinates relative to the foot keep texture and stripes fixed to a moving thing.
     rows = canvas.rows[upper:lower] - math.floor(foot[1])
     columns = canvas.columns[left:right] - math.floor(foot[0])
     colours = _thing_colours(thing, list(materials.values()), parts, rows, columns, scale)
@@ -100,7 +99,7 @@ def _thing_colours(
     columns: NDArray[np.intp],
     scale: float,
 ) -> Floats:
-    """Return the colours (rows, columns, 3) of a plan of part numbers; rows and columns count from the foot."""
+    """Return the colours (rows, columns, 3) for an array of part numbers; coordinates are relative to the foot."""
     palette = np.array([(0.0, 0.0, 0.0)] + [material.colour for material in materials], np.float32)
     roughness = np.array([0.0] + [material.roughness for material in materials], np.float32)
     relief = roughness[parts] * sample_texture(thing.grain, rows, columns, thing.texture)

@@ -1,6 +1,6 @@
-"""Signs, poles, trees and dogs: the smaller things about a street.
+"""Signs, poles, trees and dogs.
 
-To add one, derive it from `Thing` and write a `draw_...` function; the package says what else.
+To add a thing, derive it from `Thing` and write a `draw_...` function; the package docstring lists the other steps.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from trainables.scenes.vocabulary import IGNORED, OBJECTS, POLE, SIGN, VEGETATIO
 
 @dataclass(frozen=True, kw_only=True)
 class Sign(Thing):
-    """A traffic sign: a board of `size` metres whose middle is at `height` metres, on a post (of class pole)."""
+    """A traffic sign: a board of `size` metres centred at `height` metres, on a post, which has class pole."""
 
     label: ClassVar[int | None] = OBJECTS.index("sign")
 
@@ -32,11 +32,10 @@ class Sign(Thing):
 
     @property
     def span(self) -> float:
-        """Width in metres of the board."""
+        """Width of the board in metres."""
         return self.size
 
     def materials(self) -> dict[str, Material]:
-        """Return the post, and the board's rim, face and mark."""
         return {
             "post": Material(colour=self.post, roughness=3, klass=POLE, counted=False),
             "rim": Material(colour=self.rim, roughness=2, klass=SIGN),
@@ -45,7 +44,6 @@ class Sign(Thing):
         }
 
     def sketch(self, pen: Pen) -> None:
-        """Draw the post, then the board."""
         pen.rectangle("post", (-self.post_width / 2, 0), (self.post_width / 2, self.height))
         board = pen.frame(bottom=self.height - self.size / 2, width=self.size, height=self.size)
         if self.shape == "disc":
@@ -62,7 +60,7 @@ class Sign(Thing):
 
 @dataclass(frozen=True, kw_only=True)
 class Pole(Thing):
-    """A bare pole of `height` x `width` metres."""
+    """A pole of `height` x `width` metres."""
 
     height: float
     width: float
@@ -74,17 +72,15 @@ class Pole(Thing):
         return self.width
 
     def materials(self) -> dict[str, Material]:
-        """Return the post."""
         return {"post": Material(colour=self.paint, roughness=3, klass=POLE)}
 
     def sketch(self, pen: Pen) -> None:
-        """Draw the post."""
         pen.rectangle("post", (-self.width / 2, 0), (self.width / 2, self.height))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tree(Thing):
-    """A tree whose crown, of `radius` metres around `height`, is a heap of discs (x, y, radius in crown radii)."""
+    """A tree. The crown has `radius` metres, is centred at `height` metres, and consists of discs (x, y, radius) in crown radii."""
 
     grain: ClassVar[Grain] = "middle"
 
@@ -96,18 +92,16 @@ class Tree(Thing):
 
     @property
     def span(self) -> float:
-        """Width in metres of the crown."""
+        """Width of the crown in metres."""
         return 2 * self.radius
 
     def materials(self) -> dict[str, Material]:
-        """Return bark and leaves."""
         return {
             "bark": Material(colour=self.bark, roughness=8, klass=VEGETATION),
             "leaves": Material(colour=self.leaves, roughness=22, klass=VEGETATION),
         }
 
     def sketch(self, pen: Pen) -> None:
-        """Draw the trunk, then the crown."""
         pen.rectangle("bark", (-0.11, 0), (0.11, self.height))
         for x, y, radius in self.discs:
             pen.disc("leaves", (x * self.radius, self.height + y * self.radius), radius * self.radius)
@@ -115,7 +109,7 @@ class Tree(Thing):
 
 @dataclass(frozen=True, kw_only=True)
 class Dog(Thing):
-    """A dog, 1 m long, from the side; `strides` shifts the paws, in shares of its length."""
+    """A dog of 1 m length, from the side. `strides` shifts the paws, as shares of the length."""
 
     label: ClassVar[int | None] = OBJECTS.index("dog")
     grain: ClassVar[Grain] = "middle"
@@ -131,7 +125,6 @@ class Dog(Thing):
         return 1.0
 
     def materials(self) -> dict[str, Material]:
-        """Return coat and the darker ears and tail."""
         red, green, blue = self.coat
         return {
             "coat": Material(colour=self.coat, roughness=13, klass=IGNORED),
@@ -139,7 +132,6 @@ class Dog(Thing):
         }
 
     def sketch(self, pen: Pen) -> None:
-        """Draw body, head, ear, legs and tail."""
         frame = pen.frame(bottom=0, width=self.span, height=0.75, mirrored=self.facing_left)
         frame.ellipse("coat", (0.12, 0.32), (0.8, 0.7))
         frame.ellipse("coat", (0.7, 0.58), (1, 0.92))
@@ -150,7 +142,7 @@ class Dog(Thing):
 
 
 def draw_sign(rng: Generator, spot: Spot) -> Sign:
-    """Draw the shape, the size and the colours of a sign."""
+    """Draw a sign with random shape, size and colours."""
     shapes: tuple[Literal["disc", "triangle", "square"], ...] = ("disc", "triangle", "square")
     grey = rng.uniform(50, 150)
     return Sign(
@@ -166,7 +158,7 @@ def draw_sign(rng: Generator, spot: Spot) -> Sign:
 
 
 def draw_pole(rng: Generator, spot: Spot) -> Pole:
-    """Draw the size and the grey of a pole."""
+    """Draw a pole with random size and grey."""
     grey = rng.uniform(50, 150)
     return Pole(
         **dataclasses.asdict(spot),
@@ -177,7 +169,7 @@ def draw_pole(rng: Generator, spot: Spot) -> Pole:
 
 
 def draw_tree(rng: Generator, spot: Spot) -> Tree:
-    """Draw the crown, the size and the colours of a tree."""
+    """Draw a tree with random crown, size and colours."""
     discs: list[tuple[float, float, float]] = []
     for _ in range(9):
         angle, out = rng.uniform(0, 2 * math.pi), rng.uniform(0, 0.55)
@@ -193,7 +185,7 @@ def draw_tree(rng: Generator, spot: Spot) -> Tree:
 
 
 def draw_dog(rng: Generator, spot: Spot) -> Dog:
-    """Draw the gait and the coat of a dog."""
+    """Draw a dog with random gait and coat."""
     first, second, third, fourth = rng.uniform(-0.06, 0.06, 4).tolist()
     return Dog(
         **dataclasses.asdict(spot),

@@ -1,6 +1,7 @@
-"""Textures: tileable noise, from which every surface takes its grain.
+"""Tileable noise textures, used by every surface.
 
-To add a grain, name it in `Grain` and append it to what `_bank` returns; put before others, it would change theirs.
+To add a texture, add its name to `Grain` and append it to the end of the dictionary in `_bank`: the order determines the random
+numbers of all that follow.
 """
 
 import functools
@@ -13,19 +14,19 @@ from numpy.typing import NDArray
 from trainables.scenes.vocabulary import OVERSAMPLING, Floats
 
 Grain: TypeAlias = Literal["cloud", "fine", "middle", "coarse", "blades"]
-"""A texture of the bank."""
+"""Name of a texture in the bank."""
 
 _TILE = 256
 
 
 def random_texture(rng: Generator) -> tuple[int, int]:
-    """Draw a row and a column of the bank."""
+    """Draw a random start (row, column) in the bank."""
     return int(rng.integers(_TILE)), int(rng.integers(_TILE))
 
 
 @functools.cache
 def _bank() -> dict[Grain, Floats]:
-    """Return tileable noise of zero mean and unit deviation for each grain, the same in every process."""
+    """Return tileable noise with zero mean and unit standard deviation for each grain, the same in every process."""
     rng = np.random.default_rng(12345)
     across = np.fft.fftfreq(_TILE)[None, :]
     down = np.fft.fftfreq(_TILE)[:, None]
@@ -40,7 +41,7 @@ def _bank() -> dict[Grain, Floats]:
     def band(shortest: float, longest: float) -> NDArray[np.float64]:
         return np.asarray((frequency > 1 / longest) & (frequency < 1 / shortest), np.float64)
 
-    # Upright streaks: quickly changing from left to right, slowly from top to bottom.
+    # Vertical streaks: high frequencies from left to right, low frequencies from top to bottom.
     upright = np.exp(-((np.abs(across) - 0.22) ** 2) / 0.01) * np.exp(-((down / 0.08) ** 2))
     return {
         "cloud": filtered(1 / frequency),
@@ -54,10 +55,10 @@ def _bank() -> dict[Grain, Floats]:
 def sample_texture(
     grain: Grain, rows: NDArray[np.intp], columns: NDArray[np.intp], start: tuple[int, int], scale: float = 1.0
 ) -> Floats:
-    """Return (rows, columns) of a grain, for canvas coordinates given along the two axes.
+    """Return a texture (rows, columns) at canvas coordinates, which are given per axis.
 
-    `scale` is texels a picture pixel. Texture is measured in pixels and not in metres so that every class shows its own
-    at every distance; in metres, it would melt away within some steps of the camera.
+    `scale` is in texels per image pixel. Textures are scaled in pixels, not metres, so that each class shows its texture at every
+    distance; in metres, it would blur out a few metres from the camera.
     """
     step = scale / OVERSAMPLING
     down = (np.floor(rows * step).astype(np.intp) + start[0]) % _TILE

@@ -1,6 +1,6 @@
-"""Scenes, and reading their ground truths off the painted canvas.
+"""Scenes, and the extraction of their ground truth from the painted canvas.
 
-To add a ground truth, give `Scene` a field and fill it in `read_off`.
+To add a kind of ground truth, add a field to `Scene` and fill it in `extract_scene`.
 """
 
 from dataclasses import dataclass
@@ -16,22 +16,21 @@ from trainables.scenes.vocabulary import JOINTS, OVERSAMPLING
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """A picture and its ground truths. Row n of `boxes` and `labels` is the instance n + 1 of `instances`.
+    """An image and its ground truth. Row n of `boxes` and `labels` describes instance n + 1 in `instances`.
 
-    Objects too small or too hidden to be asked for (fewer than 12 pixels, less than a quarter of what lies inside the
-    picture, a box under 4 x 5) are no instances; their pixels keep class and depth.
+    Objects that are too small or too hidden are not instances: fewer than 12 visible pixels, less than a quarter of the part inside
+    the image visible, or a box below 4 x 5 pixels. Their pixels keep their class and depth.
 
     Fields:
         rgb: uint8 (H, W, 3).
-        classes: uint8 (H, W), indices into `CLASSES`, or `IGNORED` where there is a dog.
-        depth: float32 (H, W), metres along the line of sight's forward axis, above 0, at most `FAR`; constant over a
-            thing.
-        instances: int16 (H, W), 0 = none.
-        boxes: float32 (N, 4), x0 y0 x1 y1 in pixels with exclusive ends: the tight box of an instance's visible pixels.
+        classes: uint8 (H, W), indices into `CLASSES`, or `IGNORED` for dogs.
+        depth: float32 (H, W), metres along the camera's forward axis, above 0, at most `FAR`; constant within a thing.
+        instances: int16 (H, W), 0 for none.
+        boxes: float32 (N, 4), (x0, y0, x1, y1) in pixels with exclusive ends; the tight box of the visible pixels.
         labels: int64 (N,), indices into `OBJECTS`.
-        joints: float32 (P, 17, 3), x and y in pixels (pixel i covers i to i + 1) and visibility of `JOINTS`; a row
-            for each person among `labels`, in their order. As in COCO: 2 visible, 1 behind something nearer, 0 outside the
-            picture and then x = y = 0.
+        joints: float32 (P, 17, 3), (x, y, visibility) of `JOINTS` for each person in `labels`, in the same order. x and y are in
+            pixels; pixel i covers i to i + 1. Visibility is COCO's: 2 visible, 1 hidden by a nearer thing, 0 outside the image
+            (then x = y = 0).
         areas: float32 (P,), number of visible pixels of each person in `joints`.
     """
 
@@ -45,16 +44,16 @@ class Scene:
     areas: NDArray[np.float32]
 
 
-# An object smaller or more hidden than this is left out of the instances: no network could be asked to find it.
+# Smaller or more hidden objects are not instances, since no network could be expected to find them.
 _MIN_VISIBLE_PIXELS = 12
 _MIN_VISIBLE_SHARE = 0.25
 _MIN_BOX_WIDTH = 4
 _MIN_BOX_HEIGHT = 5
 
 
-def read_off(canvas: Canvas, view: View, description: Street, painted: NDArray[np.float64]) -> Scene:
-    """Reduce a painted canvas to a scene. `painted` is how many pixels of each owner were painted, hidden or not."""
-    # One sample a pixel for the truths: classes and depths of different things cannot be averaged.
+def extract_scene(canvas: Canvas, view: View, description: Street, painted: NDArray[np.float64]) -> Scene:
+    """Reduce a painted canvas to a scene. `painted` is the number of pixels painted for each owner, visible or hidden."""
+    # Ground truth is sampled once per pixel: classes and depths of different things cannot be averaged.
     sampled = (slice(OVERSAMPLING // 2, None, OVERSAMPLING),) * 2
     depth = np.ascontiguousarray(canvas.depth[sampled])
     owners = canvas.owners[sampled]
@@ -79,7 +78,7 @@ def read_off(canvas: Canvas, view: View, description: Street, painted: NDArray[n
 
 
 def _find_boxes(owners: NDArray[np.int16], painted: NDArray[np.float64]) -> tuple[list[int], list[tuple[int, int, int, int]]]:
-    """Return the owners that show enough of themselves to be instances, and their boxes."""
+    """Return the owners that are large and visible enough to be instances, and their boxes."""
     visible = np.bincount(owners.ravel(), minlength=len(painted))
     kept: list[int] = []
     boxes: list[tuple[int, int, int, int]] = []
@@ -97,7 +96,7 @@ def _find_boxes(owners: NDArray[np.int16], painted: NDArray[np.float64]) -> tupl
 
 
 def _find_joints(view: View, person: Person, depth: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return (17, 3): x, y, visibility. A joint is hidden where the picture shows something nearer than the person."""
+    """Return (17, 3): x, y, visibility. A joint is hidden where the image shows a thing nearer than the person."""
     height, width = depth.shape
     scale = view.scale(person.distance)
     foot_x, foot_y = view.foot(person)

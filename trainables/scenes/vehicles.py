@@ -1,6 +1,7 @@
 """Cars and trucks.
 
-To add a vehicle, derive it from `_Vehicle`, sketch its outline and write a `draw_...` function; the package says what else.
+To add a vehicle, derive it from `_Vehicle`, sketch its outline and write a `draw_...` function; the package docstring lists the
+other steps.
 """
 
 import dataclasses
@@ -23,7 +24,7 @@ _FITTINGS = {
 
 @dataclass(frozen=True, kw_only=True)
 class _Vehicle(Thing):
-    """Something on wheels of `width` x `height` metres, from the side or head on."""
+    """A vehicle of `width` x `height` metres, seen from the side or from the front."""
 
     grain: ClassVar[Grain] = "middle"
     shadow: ClassVar[bool] = True
@@ -34,11 +35,10 @@ class _Vehicle(Thing):
 
     @property
     def span(self) -> float:
-        """Width in metres."""
         return self.width
 
     def _sketch_wheels(self, pen: Pen, *, radius: float) -> None:
-        """Draw two wheels: round from the side, half as wide head on, where one sees the tread."""
+        """Draw two wheels: round from the side, half as wide from the front."""
         from_middle, half_width = (0.3, radius) if self.from_side else (0.4, radius / 2)
         for x in (-from_middle * self.width, from_middle * self.width):
             pen.ellipse("tyres", (x - half_width, 0), (x + half_width, 2 * radius))
@@ -46,18 +46,16 @@ class _Vehicle(Thing):
 
 @dataclass(frozen=True, kw_only=True)
 class Car(_Vehicle):
-    """A car of `width` x `height` metres, from the side or head on."""
+    """A car of `width` x `height` metres, seen from the side or from the front."""
 
     label: ClassVar[int | None] = OBJECTS.index("car")
 
     paint: Colour
 
     def materials(self) -> dict[str, Material]:
-        """Return body, glass, tyres and lamps."""
         return {"body": Material(colour=self.paint, roughness=2, klass=CAR), **_FITTINGS}
 
     def sketch(self, pen: Pen) -> None:
-        """Draw cabin, body, windows, lamps and wheels."""
         frame = pen.frame(bottom=0, width=self.width, height=self.height)
         frame.rectangle("body", (0, 0.15), (1, 0.58))
         if self.from_side:
@@ -74,7 +72,7 @@ class Car(_Vehicle):
 
 @dataclass(frozen=True, kw_only=True)
 class Truck(_Vehicle):
-    """A truck of `width` x `height` metres, from the side or head on, with a corrugated box."""
+    """A truck of `width` x `height` metres with a corrugated box, seen from the side or from the front."""
 
     label: ClassVar[int | None] = OBJECTS.index("truck")
 
@@ -82,7 +80,6 @@ class Truck(_Vehicle):
     box: Colour
 
     def materials(self) -> dict[str, Material]:
-        """Return body, box, glass, tyres and lamps."""
         corrugation = Stripes(amplitude=12, frequency=0.22)
         return {
             "body": Material(colour=self.cab, roughness=2, klass=CAR),
@@ -91,7 +88,6 @@ class Truck(_Vehicle):
         }
 
     def sketch(self, pen: Pen) -> None:
-        """Draw box, cab, windows, lamps and wheels."""
         frame = pen.frame(bottom=0, width=self.width, height=self.height)
         if self.from_side:
             frame.rectangle("box", (0, 0.18), (0.72, 1))
@@ -108,7 +104,7 @@ class Truck(_Vehicle):
 
 
 def draw_car(rng: Generator, spot: Spot) -> Car:
-    """Draw a car from the side or head on."""
+    """Draw a car of random view, size and colour."""
     from_side = chance(rng, 0.55)
     return Car(
         **dataclasses.asdict(spot),
@@ -120,7 +116,7 @@ def draw_car(rng: Generator, spot: Spot) -> Car:
 
 
 def draw_truck(rng: Generator, spot: Spot) -> Truck:
-    """Draw a truck from the side or head on."""
+    """Draw a truck of random view, size and colours."""
     from_side = chance(rng, 0.55)
     return Truck(
         **dataclasses.asdict(spot),

@@ -1,7 +1,7 @@
-"""The names, numbers and measures that every part of a scene shares.
+"""Class names, constants and types that all modules of scenes share.
 
-To add a class or a kind of object, append its name to `CLASSES` (and its number to the line below them) or to `OBJECTS`: the
-numbers of the others stay as they are.
+To add a class, append its name to `CLASSES` and its constant to the line below; to add a kind of object, append its name to
+`OBJECTS`. Appending keeps the numbers of the others.
 """
 
 from typing import TypeAlias
@@ -22,16 +22,16 @@ CLASSES: tuple[str, ...] = (
     "person",
     "car",
 )
-"""Segmentation classes, by the number that `Scene.classes` holds. Trucks are of class car."""
+"""Segmentation classes; `Scene.classes` holds indices into them. Trucks have class car."""
 
 IGNORED = 255
-"""In `Scene.classes`: no class fits (a dog). Occurs only where a `Mix` asks for dogs."""
+"""Value in `Scene.classes` for pixels without a class: dogs, which occur only in a `Mix` with dogs."""
 
 ROAD, SIDEWALK, BUILDING, WALL, POLE, SIGN, VEGETATION, TERRAIN, SKY, PERSON, CAR = range(len(CLASSES))
-"""The number of each of `CLASSES`."""
+"""Index of each class in `CLASSES`."""
 
 OBJECTS: tuple[str, ...] = ("person", "car", "truck", "sign", "dog")
-"""Detection classes, by the number that `Scene.labels` holds."""
+"""Detection classes; `Scene.labels` holds indices into them."""
 
 JOINTS: tuple[str, ...] = (
     "nose",
@@ -52,22 +52,22 @@ JOINTS: tuple[str, ...] = (
     "left_ankle",
     "right_ankle",
 )
-"""COCO's key points in COCO's order. Left is the person's left: the picture's right, as people face the camera."""
+"""COCO's keypoints in COCO's order. Left is the person's left: the right of the image, since people face the camera."""
 
 FAR = 80.0
-"""Metres; what is farther away, the sky included, has this depth."""
+"""Largest depth in metres; the sky and all more distant surfaces have it."""
 
-# Everything is painted at this many times the size and box-filtered: edges carry mixed colours as in a photograph.
 OVERSAMPLING = 2
+"""Canvas pixels per image pixel, in each direction. The box filter mixes colours at edges, as in a photograph."""
 
 Colour: TypeAlias = tuple[float, float, float]
-"""Red, green, blue, 0 to 255."""
+"""(red, green, blue), 0 to 255."""
 
 Span: TypeAlias = tuple[float, float]
-"""Lower and upper end of a uniform draw."""
+"""Lower and upper limit of a uniform distribution."""
 
 Point: TypeAlias = tuple[float, float]
-"""Metres right of a thing's middle and above the ground under it; in a `Pen.frame`, fractions of the frame."""
+"""(x, y): metres to the right of a thing's middle and above the ground, or fractions of a `Pen.frame`, or pixels."""
 
 Floats: TypeAlias = NDArray[np.float32]
-"""Colours, textures or metres of the pixels of a canvas."""
+"""Colours, textures or distances of canvas pixels."""

@@ -1,94 +1,94 @@
-"""The encoded store: what a codec makes of a split at a level, encoded once on a machine and decoded by every trial and epoch.
+"""The store: imagery under a condition, encoded once per machine and decoded by every trial and epoch.
 
-One file, a pack, holds a split at a level; its name says what is in it, so nothing in it ever changes:
+A split under a condition is one file, a pack, whose name identifies its contents, so that a pack never changes:
 
-    <root>/<data set>-<fingerprint>/<split>/<codec>-<level>-<codec identity>.pack
-                                            raw.pack      decoded frames, for sources that are slow to decode
-                                            <one of these>-<derived>.pack      what is derived of its frames
-A pack is built beside its place, synced and moved there; what a killed builder had made is gone on with. Readers check each item;
-of a pack that is damaged or gone, what is not sound is made anew. When the store outgrows its limit, the packs that were not opened
-for longest are removed; who has one open keeps reading it.
+    <STUDY_STORE>/encoded-imagery/CACHEDIR.TAG       marks the directory as the store's own
+                    <data set>-<fingerprint>/<split>/<codec>-<level>-<codec identity>.pack
+                                                     raw.pack      decoded frames, for sources that are slow to decode
+                                                     <one of these>-<derived>.pack      data derived from its frames
 
-To store another kind of imagery, give its `Split` frames and its codec bytes: nothing here knows what they are.
+A pack is built under a temporary name, synced and renamed. An interrupted build is resumed. Every read is checked against a
+checksum; corrupt items are rebuilt. When the store exceeds its limit, the packs opened longest ago are removed; a reader that has one
+open keeps reading it. The store writes and removes files only below its marked directory.
+
+To store another kind of imagery, give its `Split` frames and its codec bytes: the store does not interpret them.
 """
 
-import fcntl
+import math
 import os
-import struct
 import time
-import weakref
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from filelock import FileLock
 
-from trainables.codecs import identity
-from trainables.contracts import Codec, Derived, Frames, Size, Source, Split
+from trainables.codecs import find_codec, identity
+from trainables.contracts import CLEAN, Codec, Condition, Derived, Frames, Size, Source, Split, SplitName
+from trainables.store.packs import DamagedError, Pack, PackWriter, Shape, is_intact
 
-MAGIC = b"CSPACK02"
-"""Format 2; a pack of another format is rebuilt."""
-SUM, HEADER = struct.Struct("<q"), struct.Struct("<4q")
-"""Before each item: what the rest must sum to; its length in bytes and its (T, H, W)."""
-AHEAD = SUM.size + HEADER.size
+OWN, TAG = "encoded-imagery", "CACHEDIR.TAG"
+"""The store's directory below STUDY_STORE, and the file that marks it."""
+SIGNATURE = "Signature: 8a477f597d28d172789f06886806bc55"
+"""First line of a cache directory tag (bford.info/cachedir), which backup programs honour too."""
 RAW_SHARE = 0.5
-"""Of the store's limit, how much the decoded frames of one split may take; what is larger is decoded every time."""
+"""Largest share of the store that one split's decoded frames may use; larger splits are decoded on every read."""
 PROGRESS_SECONDS = 1.0
 GIGABYTE = 10**9
 
 
 Window = Callable[[int], Sequence[int]]
-"""From the number of an item's frames to those that are wanted, in order."""
-
-Shape = tuple[int, int, int]
-"""Frames, height and width of a whole item."""
+"""Maps the number of frames of an item to the wanted frames, in order."""
 
 Each = Callable[[Callable[[int], tuple[bytes, Shape]], Sequence[int]], Iterable[tuple[bytes, Shape]]]
-"""Calls a function for each of some items, and gives what it returns in their order: `map`, or one that has several processes."""
+"""Maps a function over items and returns the results in order: `map`, or a version that uses several processes."""
 
 
 class Coded(NamedTuple):
-    """An item after the codec."""
+    """An item under a condition."""
 
     frames: npt.NDArray[Any]
-    """All, or those that were wanted; or what is derived of them."""
+    """All frames, or the wanted ones; or the data derived from them."""
     size: Size
-    """Bytes of the whole item after coding; 0 for clean."""
+    """Encoded size of the whole item; 0 for clean."""
     shape: Shape
 
 
 class Imagery(Protocol):
-    """A split after a codec."""
+    """A split whose items can be read under any condition."""
 
-    def item(self, index: int, level: int | None, window: Window | None = None) -> Coded:
-        """An item at a level, None is clean; all of its frames, or those that a window wants."""
+    def item(self, index: int, condition: Condition, window: Window | None = None) -> Coded:
+        """An item under a condition: all of its frames, or those that the window selects."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Direct:
-    """Imagery that is encoded and decoded each time it is asked for."""
+    """Imagery that is encoded and decoded on every read."""
 
     split: Split
-    codec: Codec | None
     derived: Derived | None = None
 
-    def item(self, index: int, level: int | None, window: Window | None = None) -> Coded:
-        """Encode and decode, and derive. Raises ValueError naming the item where that fails."""
+    def item(self, index: int, condition: Condition, window: Window | None = None) -> Coded:
+        """Encode, decode and derive. Raises ValueError naming the item where that fails."""
         if self.derived is not None:
-            whole = replace(self, derived=None).item(index, level)
+            whole = replace(self, derived=None).item(index, condition)
             return whole._replace(frames=self.derived.derive(whole.frames, _wanted(window, whole.shape)))
         frames = self.split.frames(index)
-        if level is None:
+        coding = _coding(condition)
+        if coding is None:
             return clean(frames, window)
-        if self.codec is None:
-            raise ValueError(f"level {level} without a codec")
-        data = encode(self.codec, frames, level, self.split.names[index])
-        return coded(self.codec, data, frames.shape[:3], window)
+        return coded(coding[0], encode(*coding, frames, self.split.names[index]), frames.shape[:3], window)
+
+
+def _coding(condition: Condition) -> tuple[Codec, int] | None:
+    """The codec and level of a condition; None for clean."""
+    if condition.codec is None or condition.level is None:
+        return None
+    return find_codec(condition.codec), condition.level
 
 
 def _wanted(window: Window | None, shape: Shape) -> Sequence[int]:
@@ -96,18 +96,18 @@ def _wanted(window: Window | None, shape: Shape) -> Sequence[int]:
 
 
 def clean(frames: Frames, window: Window | None) -> Coded:
-    """An item that no codec touched."""
+    """A clean item."""
     shape = frames.shape[:3]
     return Coded(frames if window is None else frames[list(window(len(frames)))], Size(0), shape)
 
 
 def coded(codec: Codec, data: bytes, shape: Shape, window: Window | None) -> Coded:
-    """An item from what its codec made of it."""
+    """An item from its encoded bytes."""
     return Coded(codec.decode(data, None if window is None else window(shape[0])), codec.size(data), shape)
 
 
-def encode(codec: Codec, frames: Frames, level: int, name: str) -> bytes:
-    """Encode one item. Raises ValueError naming it where the codec refuses it."""
+def encode(codec: Codec, level: int, frames: Frames, name: str) -> bytes:
+    """Encode one item. Raises ValueError naming the item where the codec refuses it."""
     try:
         return codec.encode(frames, level)
     except ValueError as error:
@@ -115,33 +115,34 @@ def encode(codec: Codec, frames: Frames, level: int, name: str) -> bytes:
 
 
 class Building(NamedTuple):
-    """How far a pack is."""
+    """Progress of a pack that is being built."""
 
     pack: str
     built: int
     items: int
 
 
-class DamagedError(Exception):
-    """A pack that is not what was written."""
-
-
 @dataclass(frozen=True)
 class Store:
-    """A folder of packs on this machine."""
+    """A directory of packs on this machine, and its size limit."""
 
     root: Path
+    """The marked directory that belongs to the store alone."""
     limit: int
     """Bytes."""
 
-    def imagery(self, source: Source, split: str, codec: Codec | None, derived: Derived | None = None) -> "Stored":
-        """A split of a source, or what is derived of it, read through the store."""
-        return Stored(store=self, source=source, split=split, codec=codec, derived=derived)
+    def imagery(self, source: Source, split: SplitName, derived: Derived | None = None) -> "Stored":
+        """A split of a source, or the data derived from it, read through the store."""
+        return Stored(store=self, source=source, split=split, derived=derived)
+
+    def packs(self) -> list[Path]:
+        """Every pack in the store."""
+        return list(self.root.rglob("*.pack"))
 
     def evict(self, keep: Path) -> None:
-        """Remove the packs that were not opened for longest until the rest fits the limit; `keep` stays."""
+        """Remove the packs opened longest ago until the rest fits the limit; `keep` stays."""
         packs = []
-        for path in self.root.rglob("*.pack"):
+        for path in self.packs():
             try:
                 packs.append((path.stat().st_mtime, path.stat().st_size, path))
             except FileNotFoundError:  # another process evicted it
@@ -157,135 +158,138 @@ class Store:
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
-    """Imagery that is encoded, or derived of what was encoded, once for all trials on the machine."""
+    """A split read through the store, which builds missing packs."""
 
     store: Store
     source: Source
-    split: str
-    codec: Codec | None
+    split: SplitName
     derived: Derived | None = None
-    _packs: dict[int | None, "_Pack"] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _packs: dict[Condition, Pack] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __getstate__(self) -> dict[str, object]:
-        """Without open files, which a loader worker opens for itself."""
+        """Leave open files out: each loader worker opens its own."""
         return {each.name: getattr(self, each.name) for each in fields(self)} | {"_packs": {}}
 
-    def item(self, index: int, level: int | None, window: Window | None = None) -> Coded:
-        """Read an item, building its pack where there is none or it is damaged. Raises OSError for a full disk, say."""
-        if not self._keeps(level):
+    def item(self, index: int, condition: Condition, window: Window | None = None) -> Coded:
+        """Read an item, building or repairing its pack first where needed. Raises OSError, e.g. for a full disk."""
+        if not self._keeps(condition):
             return clean(self._split.frames(index), window)
-        data, shape = self._read(index, level)
+        data, shape = self._read(index, condition)
+        coding = _coding(condition)
         if self.derived is not None:
-            return Coded(self.derived.decode(data, _wanted(window, shape)), self._imagery._size(index, level), shape)
-        if level is None or self.codec is None:
+            return Coded(self.derived.decode(data, _wanted(window, shape)), self._imagery._size(index, condition), shape)
+        if coding is None:
             return clean(np.frombuffer(data, np.uint8).reshape(*shape, 3), window)
-        return coded(self.codec, data, shape, window)
+        return coded(coding[0], data, shape, window)
 
-    def prepare(self, levels: Sequence[int | None], each: Each = map) -> Iterator[Building]:
-        """Build what is missing for levels, telling how far it is about once a second; `each` makes the items."""
+    def prepare(self, conditions: Iterable[Condition], each: Each = map) -> Iterator[Building]:
+        """Build the packs that are missing, reporting progress about once per second; `each` encodes the items."""
+        wanted = list(conditions)
         if self.derived is not None:
-            yield from self._imagery.prepare(levels, each)
-        for level in levels:
-            if self._keeps(level):
-                yield from self._build(level, each)
+            yield from self._imagery.prepare(wanted, each)
+        for condition in wanted:
+            if self._keeps(condition):
+                yield from self._build(condition, each)
 
-    def predicted_bytes(self, level: int | None, sample: int = 4) -> int:
-        """The size of a level's pack, from a few items spread over the split; 0 for clean imagery that is not kept.
+    def predicted_bytes(self, condition: Condition, sample: int = 4) -> int:
+        """Size of a pack, extrapolated from a few items spread over the split; 0 for clean frames that are not stored.
 
-        What is derived is foretold from one value of each item, since values are dear.
+        Derived data is expensive, so its size is extrapolated from one value per sampled item.
         """
-        names = self._split.names
+        names, coding = self._split.names, _coding(condition)
         chosen = sorted({round(place) for place in np.linspace(0, len(names) - 1, min(sample, len(names)))})
         if self.derived is not None:
-            return len(names) * sum(self._foretold(self.derived, i, level) for i in chosen) // len(chosen)
-        if level is None:
-            return len(names) * sum(self._split.frames(i).size for i in chosen) // len(chosen) if self.source.slow else 0
-        if self.codec is None:
-            raise ValueError(f"level {level} without a codec")
-        sizes = [len(encode(self.codec, self._split.frames(i), level, names[i])) for i in chosen]
+            return len(names) * sum(self._derived_bytes(self.derived, i, coding) for i in chosen) // len(chosen)
+        if coding is None:
+            return self._raw_bytes(chosen) if self.source.slow else 0
+        sizes = [len(encode(*coding, self._split.frames(i), names[i])) for i in chosen]
         return len(names) * sum(sizes) // len(sizes)
 
-    def _foretold(self, derived: Derived, index: int, level: int | None) -> int:
-        """Bytes of all values of an item, by the middle one: of just two frames, so that no clip is coded for it."""
+    def stored_bytes(self, condition: Condition) -> int:
+        """`predicted_bytes` of what the store would keep: decoded frames above their share are left out."""
+        size = self.predicted_bytes(condition)
+        return size if self.derived is not None or condition != CLEAN or size <= RAW_SHARE * self.store.limit else 0
+
+    def _raw_bytes(self, chosen: Sequence[int]) -> int:
+        return len(self._split.names) * sum(self._split.frames(i).size for i in chosen) // len(chosen)
+
+    def _derived_bytes(self, derived: Derived, index: int, coding: tuple[Codec, int] | None) -> int:
+        """Bytes of an item's derived values, from its middle two frames alone: no whole clip is encoded for an estimate."""
         frames = self._split.frames(index)
         two = frames[(len(frames) - 1) // 2 :][:2]
-        if level is not None and self.codec is not None:
-            two = self.codec.decode(encode(self.codec, two, level, self._split.names[index]))
+        if coding is not None:
+            two = coding[0].decode(encode(*coding, two, self._split.names[index]))
         return len(frames) * len(derived.encode(derived.derive(two, [0])))
 
-    def _keeps(self, level: int | None) -> bool:
-        return level is not None or self.derived is not None or self._keeps_raw
+    def _keeps(self, condition: Condition) -> bool:
+        return condition != CLEAN or self.derived is not None or self._keeps_raw
 
     @cached_property
     def _imagery(self) -> "Stored":
-        """What values are derived of."""
+        """The frames that values are derived from."""
         return replace(self, derived=None)
 
     @cached_property
     def _keeps_raw(self) -> bool:
-        """Whether clean frames are kept: of a slow source, within the budget."""
+        """Whether decoded clean frames are stored: for a slow source, within their share."""
         if not self.source.slow:
             return False
-        return self._path(None).exists() or self.predicted_bytes(None) <= RAW_SHARE * self.store.limit
+        return self._path(CLEAN).exists() or self.predicted_bytes(CLEAN) <= RAW_SHARE * self.store.limit
 
     @cached_property
     def _split(self) -> Split:
         return self.source.split(self.split)
 
-    def _parts(self, level: int | None) -> list[str]:
-        """The parts of a pack's name, each with its digest."""
-        if level is None:
-            imagery = "raw"
-        elif self.codec is None:
-            raise ValueError(f"level {level} without a codec")
-        else:
-            imagery = f"{self.codec.name}-{level}-{identity(self.codec, level)}"
+    def _parts(self, condition: Condition) -> list[str]:
+        """The parts of a pack's name, each ending in its digest."""
+        coding = _coding(condition)
+        imagery = "raw" if coding is None else f"{coding[0].name}-{coding[1]}-{identity(*coding)}"
         return [imagery] if self.derived is None else [imagery, self.derived.name]
 
-    def _path(self, level: int | None) -> Path:
-        name = "-".join(self._parts(level))
+    def _path(self, condition: Condition) -> Path:
+        name = "-".join(self._parts(condition))
         return self.store.root / f"{self.source.name}-{self.source.fingerprint}" / self.split / f"{name}.pack"
 
-    def _read(self, index: int, level: int | None) -> tuple[bytes, Shape]:
-        """What a pack holds of an item, mending the pack where it is damaged."""
+    def _read(self, index: int, condition: Condition) -> tuple[bytes, Shape]:
+        """An item of a pack, after repairing the pack where it is damaged."""
         try:
-            return self._pack(level).read(index)
+            return self._pack(condition).read(index)
         except DamagedError:
-            self._packs.pop(level).close()
-            for _ in self._build(level, again=True):
+            self._packs.pop(condition).close()
+            for _ in self._build(condition, again=True):
                 pass
-            return self._pack(level).read(index)
+            return self._pack(condition).read(index)
 
-    def _size(self, index: int, level: int | None) -> Size:
-        return Size(0) if level is None or self.codec is None else self.codec.size(self._read(index, level)[0])
+    def _size(self, index: int, condition: Condition) -> Size:
+        coding = _coding(condition)
+        return Size(0) if coding is None else coding[0].size(self._read(index, condition)[0])
 
-    def _pack(self, level: int | None) -> "_Pack":
-        """The open pack of a level, built where there is none."""
-        if level not in self._packs:
-            for _ in self._build(level):
+    def _pack(self, condition: Condition) -> Pack:
+        """The open pack of a condition, built where it is missing."""
+        if condition not in self._packs:
+            for _ in self._build(condition):
                 pass
-            self._packs[level] = _Pack(self._path(level), len(self._split.names))
-        return self._packs[level]
+            self._packs[condition] = Pack(self._path(condition), len(self._split.names))
+        return self._packs[condition]
 
-    def _build(self, level: int | None, each: Each = map, *, again: bool = False) -> Iterator[Building]:
-        """Make a pack unless it is there and whole; with `again`, check every item of what is there first."""
-        path, items = self._path(level), len(self._split.names)
-        if not again and _whole(path, items):
+    def _build(self, condition: Condition, each: Each = map, *, again: bool = False) -> Iterator[Building]:
+        """Build a pack unless an intact one exists; with `again`, check every item of the existing one first."""
+        path, items = self._path(condition), len(self._split.names)
+        if not again and is_intact(path, items):
             return
-        if self.derived is None and level is not None and self._keeps_raw:
-            yield from self._build(None, each)
+        if self.derived is None and condition != CLEAN and self._keeps_raw:
+            yield from self._build(CLEAN, each)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _lock(path.with_suffix(".lock")):
-            # Another process may have made or mended it while this one waited for the lock.
-            if _whole(path, items, every=again):
+        with FileLock(path.with_suffix(".lock")):  # one builder at a time; the lock ends with the process that holds it
+            if is_intact(path, items, every=again):  # another process built it while this one waited
                 return
-            temporary = path.with_suffix(".building")  # one name: the lock is held, so a file there is a killed builder's
+            temporary = path.with_suffix(".building")  # a fixed name: the lock is held, so an existing file is an interrupted build
             try:
                 with temporary.open("r+b" if temporary.exists() else "w+b") as file:
                     told = time.monotonic()
-                    writer = _Writer(file, items)
-                    what = " ".join([self.split, *(part.rpartition("-")[0] or part for part in self._parts(level))])
-                    for data, shape in self._items(level, each, writer.count):
+                    writer = PackWriter(file, items)
+                    what = " ".join([self.split, *(part.rpartition("-")[0] or part for part in self._parts(condition))])
+                    for data, shape in self._items(condition, each, writer.count):
                         writer.add(data, shape)
                         if time.monotonic() - told > PROGRESS_SECONDS:
                             told = time.monotonic()
@@ -294,150 +298,46 @@ class Stored:
                     file.flush()
                     os.fsync(file.fileno())
                 temporary.replace(path)
-            except OSError as error:  # after anything else the file is gone on with
+            except OSError as error:  # after any other error the file is kept, to be resumed
                 temporary.unlink(missing_ok=True)
-                raise OSError(error.errno, f"cannot build {path}: {error.strerror}; free space, or set STUDY_STORE") from error
+                raise OSError(error.errno, f"cannot build {path}: {error.strerror}; free disk space, or set STUDY_STORE") from error
             self.store.evict(keep=path)
 
-    def _items(self, level: int | None, each: Each, start: int) -> Iterator[tuple[bytes, Shape]]:
-        """The items of a pack from one on: those of a damaged one that are sound, the others made anew."""
+    def _items(self, condition: Condition, each: Each, start: int) -> Iterator[tuple[bytes, Shape]]:
+        """The items of a pack from `start` on: intact ones of a damaged pack, and newly encoded ones."""
         items = range(start, len(self._split.names))
         try:
-            old = _Pack(self._path(level), len(self._split.names))
-            sound = set(filter(old.sound, items))
+            old = Pack(self._path(condition), len(self._split.names))
+            intact = set(filter(old.intact, items))
         except (FileNotFoundError, DamagedError):
-            sound = set()
-        made = iter(each(partial(self._made, level), [index for index in items if index not in sound]))
+            intact = set()
+        made = iter(each(partial(self._made, condition), [index for index in items if index not in intact]))
         for index in items:
-            yield old.read(index) if index in sound else next(made)
+            yield old.read(index) if index in intact else next(made)
 
-    def _made(self, level: int | None, index: int) -> tuple[bytes, Shape]:
+    def _made(self, condition: Condition, index: int) -> tuple[bytes, Shape]:
         if self.derived is not None:
-            frames = self._imagery.item(index, level).frames
+            frames = self._imagery.item(index, condition).frames
             return self.derived.encode(self.derived.derive(frames, range(len(frames)))), frames.shape[:3]
-        # Through the decoded frames where they are kept: a slow source is decoded once, not once a level.
-        frames = self._split.frames(index) if level is None else self.item(index, None).frames
-        if level is None or self.codec is None:
+        coding = _coding(condition)
+        # Stored clean frames are read back: a slow source is decoded once, not once per level.
+        frames = self._split.frames(index) if coding is None else self.item(index, CLEAN).frames
+        if coding is None:
             return frames.tobytes(), frames.shape[:3]
-        return encode(self.codec, frames, level, self._split.names[index]), frames.shape[:3]
-
-
-class _Writer:
-    """Items one after another, each behind its header, then where they begin and what the list of that must sum to.
-
-    It goes on behind the sound items of a file that was not finished.
-    """
-
-    def __init__(self, file: BinaryIO, most: int) -> None:
-        self._file, self._offsets = file, [len(MAGIC)]
-        size = os.fstat(file.fileno()).st_size
-        if file.read(len(MAGIC)) == MAGIC:
-            while self.count < most and (item := _item(file.read(AHEAD), file.read, size)) is not None:
-                self._offsets.append(self._offsets[-1] + AHEAD + len(item[0]))
-        file.seek(0)
-        file.write(MAGIC)
-        file.seek(self._offsets[-1])
-        file.truncate()
-
-    @property
-    def count(self) -> int:
-        return len(self._offsets) - 1
-
-    def add(self, data: bytes, shape: Sequence[int]) -> None:
-        header = HEADER.pack(len(data), *shape)
-        self._file.write(SUM.pack(zlib.crc32(data, zlib.crc32(header))) + header + data)
-        self._offsets.append(self._offsets[-1] + AHEAD + len(data))
-
-    def finish(self) -> None:
-        index = np.array(self._offsets, "<i8").tobytes()
-        self._file.write(index + np.array([self.count, zlib.crc32(index)], "<i8").tobytes() + MAGIC)
-
-
-def _item(ahead: bytes, read: Callable[[int], bytes], most: int) -> tuple[bytes, Shape] | None:
-    """An item by what is ahead of it and what reads on; None where that is not what was written: longer than `most`, say."""
-    if len(ahead) != AHEAD:
-        return None
-    header = ahead[SUM.size :]
-    length, count, height, width = HEADER.unpack(header)
-    data = read(length) if 0 <= length <= most else b""
-    return (data, (count, height, width)) if SUM.pack(zlib.crc32(data, zlib.crc32(header))) == ahead[: SUM.size] else None
-
-
-TAIL = 16 + len(MAGIC)
-
-
-class _Pack:
-    """An open pack. Reads by position rather than by map: a file that is cut short is then an error, not a crash."""
-
-    def __init__(self, path: Path, items: int) -> None:
-        self._file = os.open(path, os.O_RDONLY)
-        self.close = weakref.finalize(self, os.close, self._file)  # also when the pack is merely dropped
-        try:
-            with suppress(FileNotFoundError):  # evicted between the two: the open file still reads
-                os.utime(path)  # for eviction: when it was last opened
-            self._offsets = self._index(items)
-        except BaseException:
-            self.close()
-            raise
-
-    def _index(self, items: int) -> npt.NDArray[np.int64]:
-        length, size = os.fstat(self._file).st_size, 8 * (items + 1)
-        tail = os.pread(self._file, TAIL, max(0, length - TAIL))
-        index = os.pread(self._file, size, max(0, length - TAIL - size))
-        if length < size + TAIL or tail[16:] != MAGIC:
-            raise DamagedError("no index")
-        count, total = np.frombuffer(tail[:16], "<i8")
-        if count != items or total != zlib.crc32(index):
-            raise DamagedError("index")
-        return np.frombuffer(index, "<i8")
-
-    def sound(self, index: int) -> bool:
-        """Whether an item is as it was written."""
-        try:
-            self.read(index)
-        except DamagedError:
-            return False
-        return True
-
-    def read(self, index: int) -> tuple[bytes, Shape]:
-        """An item's bytes and (T, H, W). Raises DamagedError."""
-        start, stop = int(self._offsets[index]), int(self._offsets[index + 1])
-        both = os.pread(self._file, stop - start, start)
-        item = _item(both[:AHEAD], lambda length: both[AHEAD : AHEAD + length], len(both))
-        if item is None:
-            raise DamagedError(f"item {index}")
-        return item
-
-
-def _whole(path: Path, items: int, *, every: bool = False) -> bool:
-    """Whether a pack is there with a sound index and, if asked, sound items."""
-    try:
-        pack = _Pack(path, items)
-    except (FileNotFoundError, DamagedError):
-        return False
-    whole = all(map(pack.sound, range(items if every else 0)))
-    pack.close()
-    return whole
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """One builder of a pack at a time on this machine; the lock ends with the process that holds it."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        return encode(*coding, frames, self._split.names[index]), frames.shape[:3]
 
 
 def default_store() -> Store:
-    """STUDY_STORE, else the user's cache; STUDY_STORE_GB gigabytes at most, else half of what is free there, 100 at most.
+    """The store below STUDY_STORE or, where that is unset or empty, below the user's cache directory.
 
-    Raises ValueError for a limit that is no positive number.
+    The limit is STUDY_STORE_GB gigabytes, by default half of the disk space available to the store and at most 100 GB. Raises
+    ValueError for a limit that is not a positive number, and for a directory of that name that the store did not make.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
-    root = Path(os.environ.get("STUDY_STORE", cache / "compression-study")).expanduser()
-    root.mkdir(parents=True, exist_ok=True)
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    root = Path(os.environ.get("STUDY_STORE") or cache / "compression-study").expanduser() / OWN
+    _mark(root)
     told = os.environ.get("STUDY_STORE_GB")
-    if told is None:
+    if not told:
         system = os.statvfs(root)
         taken = sum(path.stat().st_size for path in root.rglob("*.pack"))
         return Store(root, min(100 * GIGABYTE, (system.f_bavail * system.f_frsize + taken) // 2))
@@ -445,6 +345,19 @@ def default_store() -> Store:
         gigabytes = float(told)
     except ValueError:
         gigabytes = -1.0
-    if gigabytes <= 0:
-        raise ValueError(f"STUDY_STORE_GB={told!r} is no positive number of gigabytes")
+    if not 0 < gigabytes < math.inf:
+        raise ValueError(f"STUDY_STORE_GB={told!r}: expected a positive number of gigabytes")
     return Store(root, int(gigabytes * GIGABYTE))
+
+
+def _mark(root: Path) -> None:
+    """Create the store's directory with its tag. Raises ValueError where it holds files and no tag."""
+    tag = root / TAG
+    if tag.is_file():
+        return
+    if root.exists() and any(not path.name.startswith(f".{TAG}") for path in root.iterdir()):
+        raise ValueError(f"{root} holds files that are not the store's (no {TAG}): move them away, or set STUDY_STORE to another place")
+    root.mkdir(parents=True, exist_ok=True)
+    temporary = root / f".{TAG}.{os.getpid()}"
+    temporary.write_text(f"{SIGNATURE}\n# Encoded imagery of compression-study. It may be deleted at any time.\n")
+    temporary.replace(tag)

@@ -1,7 +1,7 @@
-"""Folders by URI: local disk, a shared folder or S3, the same code. What is written is whole and durable, or not there.
+"""Folders by URI: local disk, a shared file system or S3, through the same code. Writes are atomic and durable.
 
-Local and shared folders take a plain path or `file://`; S3 takes `s3://bucket/path`, with pyarrow's options as a query
-(`?region=...&endpoint_override=...`) and credentials from the environment. Another file system that pyarrow knows needs no change.
+Local and shared folders are a plain path or `file://`; S3 is `s3://bucket/path`, with pyarrow's options as a query
+(`?region=...&endpoint_override=...`) and credentials from the environment. Any other file system that pyarrow supports works as it is.
 """
 
 import os
@@ -17,13 +17,13 @@ from pyarrow import ArrowException, fs
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder; it need not exist yet."""
+    """A folder, which need not exist yet."""
 
     uri: str
 
     @classmethod
     def at(cls, place: str) -> "Folder":
-        """From a path or a URI. Raises ValueError for a URI that pyarrow does not know."""
+        """The folder at a path or URI. Raises ValueError for a URI that pyarrow does not support."""
         folder = cls(place if "://" in place else Path(place).resolve().as_uri())
         _ = folder._place
         return folder
@@ -34,7 +34,7 @@ class Folder:
 
     @property
     def local(self) -> Path | None:
-        """The path on this machine; None elsewhere."""
+        """The path on this machine; None for remote storage."""
         file_system, path = self._place
         return Path(path) if isinstance(file_system, fs.LocalFileSystem) else None
 
@@ -43,21 +43,25 @@ class Folder:
         parts = urlsplit(self.uri)
         return Folder(urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{name}")))
 
-    def names(self) -> frozenset[str]:
-        """The files below, relative, at any depth; temporary ones left out."""
+    def sizes(self) -> dict[str, int]:
+        """Sizes in bytes of the files below, by relative name, at any depth; temporary files are left out."""
         file_system, path = self._place
         found = file_system.get_file_info(fs.FileSelector(path, recursive=True, allow_not_found=True))
-        names = (info.path.removeprefix(path).lstrip("/") for info in found if info.type == fs.FileType.File)
-        return frozenset(name for name in names if not name.rpartition("/")[2].startswith("."))
+        sizes = {info.path.removeprefix(path).lstrip("/"): int(info.size) for info in found if info.type == fs.FileType.File}
+        return {name: size for name, size in sizes.items() if not name.rpartition("/")[2].startswith(".")}
+
+    def names(self) -> frozenset[str]:
+        """The files below, by relative name, at any depth; temporary files are left out."""
+        return frozenset(self.sizes())
 
     def read(self, name: str) -> bytes:
-        """A file's bytes. Raises FileNotFoundError."""
+        """Contents of a file. Raises FileNotFoundError."""
         file_system, path = self._place
         with file_system.open_input_stream(f"{path}/{name}", compression=None) as stream:
             return bytes(stream.read())
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a file whole. Raises OSError naming the file, for a full disk say, and leaves what was there before."""
+        """Write a file atomically. Raises OSError naming the file, e.g. for a full disk, and then leaves the previous version in place."""
         local = self.local
         if local is not None:
             _write_local(local / name, data)
@@ -67,14 +71,14 @@ class Folder:
             stream.write(data)
 
     def remove(self, name: str) -> None:
-        """Remove a file if it is there."""
+        """Remove a file, where it exists."""
         file_system, path = self._place
         if file_system.get_file_info(f"{path}/{name}").type == fs.FileType.File:
             file_system.delete_file(f"{path}/{name}")
 
 
 def _write_local(target: Path, data: bytes) -> None:
-    """A temporary file beside the target, fsync, rename, fsync of the folder: a crash leaves the old file or the new one."""
+    """Temporary file beside the target, fsync, rename, fsync of the folder: a crash leaves the old file or the new one."""
     target.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:

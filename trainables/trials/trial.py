@@ -1,95 +1,146 @@
-"""One trial: what identifies it, and the folder that is the truth about it.
+"""One trial: what identifies it, and the folder that holds everything known about it.
 
-A trial's folder is named by the hash of everything that its figures depend on, so that a relaunch finds what is done and a change
-of plan redoes only what it touches. Files are written whole: a reader sees the old one or the new one, never a part.
+A trial's folder is named by the hash of everything its figures depend on, so that a relaunch finds finished work and a changed plan
+redoes only what the change affects. Files are written atomically.
 
-    <storage>/trials/<key>/trial.json            the trial, for people and for reports
-                           state.pt              training state after the last epoch; gone when training is done
-                           history.json          one record an epoch
-                           weights.pt            the trained network: training is done
-                           scores/<name>.json    metrics, rate and replicates of one condition: that condition is done
-                           outputs/<name>.npy    what the network put out for each test item, for fusions
-                           pictures/<name>.png   drawn predictions
-                           panels/<codec>.png    the same, conditions side by side
-                           failure.json          why the last attempt ended
+    <storage>/trials/<key>/trial.json                    the trial, for people and reports
+                           state.pt                      training state after the last epoch; removed when training ends
+                           history.json                  one record per epoch
+                           weights.pt                    the trained network; search trials keep none
+                           scores/<split>/<condition>.json     metrics and rate of one condition
+                           replicates/<split>.npz        bootstrap replicates of every scored condition, float32
+                           outputs/<split>/<condition>.npy     the network's output for each item, for fusions
+                           pictures/<condition>.png      drawn predictions
+                           panels/<codec>.png            the same, conditions side by side
+                           done.json                     manifest: size and CRC-32 of each file above but state.pt
+                           failure.json                  why the last attempt ended
+
+The manifest is written when training ends and again when scoring ends. A trial is trained when its manifest lists intact training
+files, and done when the manifest also lists every score asked for.
 """
 
 import hashlib
 import io
 import json
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from trainables.codecs import identity_of
-from trainables.contracts import Codec, Condition, Numerics, Score
-from trainables.networks.initial import is_digest
+from trainables.codecs import find_codec, identity_of
+from trainables.contracts import CLEAN, Codec, Condition, Numerics, Score, SplitName
+from trainables.networks.initial import RANDOM, is_digest
 from trainables.trials.panels import panel, strip
 from trainables.trials.storage import Folder
 
-FORMAT = 1
-"""Of every file in a trial's folder; raise it when their meaning changes."""
+FORMAT = 2
+"""Format of every file in a trial's folder; raise it when their meaning changes."""
+MANIFEST = "done.json"
+UNLISTED = frozenset({MANIFEST, "state.pt", "failure.json"})
+"""Files that a manifest does not list."""
 
-Hyper = Mapping[str, bool | int | float | str | Sequence[int] | None]
+Plain = bool | int | float | str | Sequence[float] | None
+Hyper = Mapping[str, Plain]
+Stage = Literal["search", "final"]
+
+
+def without_defaults(value: Any) -> dict[str, Any]:
+    """The fields of a dataclass value that differ from their default."""
+    found = {}
+    for each in fields(value):
+        default = each.default_factory() if each.default_factory is not MISSING else each.default
+        if getattr(value, each.name) != default:
+            found[each.name] = getattr(value, each.name)
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """A training, and scoring, by names and numbers alone: what crosses the border to a Ray worker."""
+    """One training and scoring, by names and numbers alone, so that it can be sent to a Ray worker.
+
+    Fields that equal their default are left out of the hash and of records, so that adding a field with a default renames no trial.
+    Never change a default.
+    """
 
     architecture: str
+    """Name, or `package.module:NAME`."""
     recipe: str
-    codec: str | None
     dataset: str
+    """Name, or `package.module:NAME`."""
     fingerprint: str
-    """Of the data set; empty where it is not at hand: such a trial can be planned, not run."""
+    """The data set's fingerprint; empty where the data are missing: such a trial can be planned but not run."""
     seed: int
-    stage: str
-    epochs: int
-    hyper: Hyper
-    initial: str
-    """What it starts from where it has no parents: `none`, a name that the architecture knows, or a file by its digest."""
-    numerics: Numerics
-    parents: tuple[str, ...]
+    codec: str | None = None
+    """Name, or `package.module:NAME`; None: clean imagery only."""
+    ladder: tuple[int, ...] = ()
+    """Levels that the recipe is built over, mildest first: the part of the space's ladder that the recipe depends on."""
+    shape: Hyper = field(default_factory=dict)
+    """Fields of the recipe's schedule that differ from the recipe's own."""
+    stage: Stage = "final"
+    epochs: int = 0
+    hyper: Hyper = field(default_factory=dict)
+    """Hyper-parameters that differ from the defaults of their dataclass."""
+    initial: str = RANDOM
+    """Initial weights where it has no parents: `none`, a name the architecture knows, or the digest of a file."""
+    numerics: Numerics = field(default_factory=Numerics)
+    parents: tuple[str, ...] = ()
     """Keys of the trials whose weights it starts from."""
-    identities: tuple[str, ...]
-    """Of the codec at each level of the schedule."""
+    identities: tuple[str, ...] = ()
+    """The codec's identity at each level of the training imagery."""
+    architecture_revision: int = 0
+    recipe_revision: int = 0
 
     @property
     def imported(self) -> bool:
-        """Whether its network is somebody's own: a file's weights as they are."""
+        """Whether the network is a user's own: the weights of a file, without training."""
         return is_digest(self.initial) and not self.epochs
 
     @property
     def key(self) -> str:
-        """16 hexadecimal digits: the digest of all fields."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+        """16 hexadecimal digits: the digest of all fields that differ from their default."""
+        return hashlib.sha256(json.dumps(self._record(), sort_keys=True).encode()).hexdigest()[:16]
+
+    def _record(self) -> dict[str, Any]:
+        record = without_defaults(self)
+        return record | {"numerics": without_defaults(self.numerics)} if "numerics" in record else record
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, with the format."""
-        return {"format": FORMAT, **asdict(self)}
+        return {"format": FORMAT, **self._record()}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> "Trial":
-        """What `to_json` made. Raises ValueError for another format."""
+        """Read what `to_json` wrote; missing fields get their default. Raises ValueError for another format or unknown fields."""
         if record.get("format") != FORMAT:
-            raise ValueError(f"trial record of format {record.get('format')}, this version reads {FORMAT}")
-        values = {field.name: record[field.name] for field in fields(cls)}
-        hyper = {name: tuple(value) if isinstance(value, list) else value for name, value in values["hyper"].items()}
-        tuples = {name: tuple(values[name]) for name in ("parents", "identities")}
-        return cls(**values | tuples | {"hyper": hyper, "numerics": Numerics(**values["numerics"])})
+            raise ValueError(f"trial record has format {record.get('format')}; this version reads format {FORMAT}")
+        values = {name: value for name, value in record.items() if name != "format"}
+        unknown = sorted(set(values) - {each.name for each in fields(cls)})
+        if unknown:
+            raise ValueError(f"trial record has unknown fields {', '.join(unknown)}: a newer version wrote it; update this one")
+        for name in ("ladder", "parents", "identities"):
+            values[name] = tuple(values.get(name, ()))
+        for name in ("hyper", "shape"):
+            given = values.get(name, {})
+            values[name] = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
+        return cls(**values | {"numerics": Numerics(**values.get("numerics", {}))})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A trial with where and how to run it; what changes no figure is here and not in `Trial`."""
+    """A trial with where and how to run it. Whatever does not change figures is here and not in `Trial`."""
 
     trial: Trial
+    entry: str
+    """Name of the trial in the plan, e.g. `segnet/jpeg/constant-10 seed 0`."""
     conditions: tuple[Condition, ...]
+    """Test conditions."""
+    validation: tuple[Condition, ...]
+    """Conditions that each epoch is validated under."""
     folder: str
     """URI of the trial's folder."""
     parents: tuple[str, ...]
@@ -97,60 +148,59 @@ class Job:
     weights: str
     """URI of the folder that keeps weights files, named by their digests."""
     data: str | None
-    """Where the data set lies; None for embedded data."""
+    """Path of the data set; None for embedded data."""
     launched: str
-    """The directory of the launch, where somebody's own modules are."""
+    """Launch directory, which holds the user's own modules."""
     threads: int
     workers: int
     gpu: bool
-    """Whether it takes a share of a GPU, where there is one; a trial that takes none runs on processors wherever it is."""
+    """Whether it uses a share of a GPU, where there is one; otherwise it runs on the CPU everywhere."""
 
     def to_config(self) -> dict[str, Any]:
         """Plain values for Tune."""
-        return {
-            "trial": self.trial.to_json(),
-            "conditions": [[condition.codec, condition.level] for condition in self.conditions],
-            "folder": self.folder,
-            "parents": list(self.parents),
-            "weights": self.weights,
-            "data": self.data,
-            "launched": self.launched,
-            "threads": self.threads,
-            "workers": self.workers,
-            "gpu": self.gpu,
-        }
+        plain = {each.name: getattr(self, each.name) for each in fields(self)}
+        conditions = {name: [[each.codec, each.level] for each in plain[name]] for name in ("conditions", "validation")}
+        return plain | conditions | {"trial": self.trial.to_json(), "parents": list(self.parents)}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Job":
-        """What `to_config` made."""
-        return cls(
-            trial=Trial.from_json(config["trial"]),
-            conditions=tuple(Condition(codec=codec, level=level) for codec, level in config["conditions"]),
-            folder=config["folder"],
-            parents=tuple(config["parents"]),
-            weights=config["weights"],
-            data=config["data"],
-            launched=config["launched"],
-            threads=config["threads"],
-            workers=config["workers"],
-            gpu=config["gpu"],
-        )
+        """Read what `to_config` wrote."""
+        values = {each.name: config[each.name] for each in fields(cls)}
+        for name in ("conditions", "validation"):
+            values[name] = tuple(Condition(codec=codec, level=level) for codec, level in config[name])
+        return cls(**values | {"trial": Trial.from_json(config["trial"]), "parents": tuple(config["parents"])})
+
+
+class Mark(NamedTuple):
+    """A manifest's entry for one file."""
+
+    size: int
+    """Bytes."""
+    crc32: int
+
+    @classmethod
+    def of(cls, data: bytes) -> "Mark":
+        """The entry for a file's contents."""
+        return cls(len(data), zlib.crc32(data))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """What a trial's folder held when it was listed."""
+    """The state of a trial's folder at the time of a listing."""
 
     started: bool
     trained: bool
+    """The manifest lists the training's files, and all are intact."""
     missing: tuple[Condition, ...]
-    """Conditions without a score by the codec as it is now."""
+    """Conditions without a score by the codec's present identity."""
+    sealed: bool
+    """The manifest lists every score asked for."""
     failed: bool
 
     @property
     def done(self) -> bool:
         """Whether nothing is left to do."""
-        return self.trained and not self.missing
+        return self.trained and self.sealed and not self.missing
 
 
 @dataclass(frozen=True)
@@ -158,20 +208,51 @@ class TrialFolder:
     """The files of one trial."""
 
     folder: Folder
+    _written: dict[str, Mark] = field(default_factory=dict, repr=False, compare=False)
 
-    def progress(self, conditions: Sequence[Condition]) -> Progress:
-        """What is done, by one listing."""
-        names = self.folder.names()
+    def progress(self, conditions: Sequence[Condition], split: SplitName = "test") -> Progress:
+        """What is done, from one listing and the manifest."""
+        sizes = self.folder.sizes()
+        manifest = self.manifest() if MANIFEST in sizes else {}
+        intact = {name for name, mark in manifest.items() if sizes.get(name) == mark.size}
+        scores = {condition: score_file(condition, split) for condition in conditions}
         return Progress(
-            started="trial.json" in names,
-            trained="weights.pt" in names,
-            missing=tuple(condition for condition in conditions if score_file(condition) not in names),
-            failed="failure.json" in names,
+            started="trial.json" in sizes,
+            trained=bool(manifest) and all(name in intact for name in manifest if _of_training(name)),
+            missing=tuple(each for each, name in scores.items() if name not in (intact if name in manifest else sizes)),
+            sealed=all(name in manifest for name in (*scores.values(), *([replicate_file(split)] if scores else []))),
+            failed="failure.json" in sizes,
         )
+
+    def manifest(self) -> dict[str, Mark]:
+        """The manifest by file name; empty where there is none or it has another format."""
+        try:
+            record = self.read_json(MANIFEST)
+        except (FileNotFoundError, ValueError):
+            return {}
+        if not isinstance(record, dict) or record.get("format") != FORMAT:
+            return {}
+        return {name: Mark(*mark) for name, mark in record["files"].items()}
+
+    def seal(self) -> None:
+        """Write the manifest over all files of the trial."""
+        known = {name: mark for name, mark in self.manifest().items() if _of_training(name)}
+        marks = {}
+        for name, size in sorted(self.folder.sizes().items()):
+            if name in UNLISTED:
+                continue
+            mark = self._written.get(name) or known.get(name)
+            marks[name] = mark if mark is not None and mark.size == size else Mark.of(self.folder.read(name))
+        self.write_json(MANIFEST, {"format": FORMAT, "files": marks})
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file atomically."""
+        self.folder.write(name, data)
+        self._written[name] = Mark.of(data)
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a value as JSON."""
-        self.folder.write(name, json.dumps(value, indent=1).encode())
+        self.write(name, json.dumps(value, indent=1).encode())
 
     def read_json(self, name: str) -> Any:
         """Read what `write_json` wrote. Raises FileNotFoundError."""
@@ -183,19 +264,25 @@ class TrialFolder:
 
         buffer = io.BytesIO()
         torch.save({"format": FORMAT, **state}, buffer)
-        self.folder.write(name, buffer.getvalue())
+        self.write(name, buffer.getvalue())
 
     def read_state(self, name: str) -> dict[str, Any]:
-        """Read what `write_state` wrote, on the processor. Raises FileNotFoundError, and ValueError for another format."""
+        """Read what `write_state` wrote, to the CPU.
+
+        Raises FileNotFoundError, and ValueError where the checksum or the format is wrong.
+        """
         import torch
 
-        state = torch.load(io.BytesIO(self.folder.read(name)), map_location="cpu", weights_only=True)
+        data, mark = self.folder.read(name), self.manifest().get(name)
+        if mark is not None and mark != Mark.of(data):
+            raise ValueError(f"{self.folder.uri}/{name}: corrupt file (checksum mismatch); delete it, and it is made again")
+        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         if not isinstance(state, dict) or state.get("format") != FORMAT:
-            raise ValueError(f"{self.folder.uri}/{name}: not of format {FORMAT}; remove it to have it made again")
+            raise ValueError(f"{self.folder.uri}/{name}: not of format {FORMAT}; delete it, and it is made again")
         return state
 
     def history(self) -> list[dict[str, Any]]:
-        """One record an epoch: losses, validation, seconds, waiting, time (UTC, ISO)."""
+        """One record per epoch: losses, validation by condition, seconds, waiting, time (UTC, ISO)."""
         try:
             return list(self.read_json("history.json"))
         except FileNotFoundError:
@@ -209,19 +296,22 @@ class TrialFolder:
             return None
 
     def write_failure(self, reason: str) -> None:
-        """Keep why an attempt ended."""
+        """Record why an attempt ended."""
         self.write_json("failure.json", {"format": FORMAT, "reason": reason, "time": now()})
 
     def write_score(self, score: Score) -> None:
-        """Keep a score: what belongs to it first, since the score says that the condition is done."""
+        """Store a score. The record is written last, since it marks the condition as scored."""
+        name = score_file(score.condition, score.split)
         if score.outputs is not None:
-            buffer = io.BytesIO()
-            np.save(buffer, score.outputs, allow_pickle=False)
-            self.folder.write(output_file(score.condition), buffer.getvalue())
+            self.write(output_file(score.condition, score.split), _npy(score.outputs))
         if score.pictures:
-            self.folder.write(picture_file(score.condition), strip(score.pictures))
+            self.write(picture_file(score.condition), strip(score.pictures))
+        replicates = self.replicates(score.split)
+        replicates[label(score.condition)] = {key: np.asarray(value, np.float32) for key, value in score.replicates.items()}
+        self.write(replicate_file(score.split), _npz(replicates))
         record = {
             "format": FORMAT,
+            "split": score.split,
             "codec": score.condition.codec,
             "level": score.condition.level,
             "time": now(),
@@ -230,43 +320,90 @@ class TrialFolder:
             "bytes_per_item": score.bytes_per_item,
             "metrics": dict(score.metrics),
             "chosen": dict(score.chosen),
-            "replicates": {name: [float(value) for value in values] for name, values in score.replicates.items()},
         }
-        self.write_json(score_file(score.condition), record)
+        self.write_json(name, record)
 
-    def scores(self, conditions: Sequence[Condition]) -> list[dict[str, Any]]:
-        """The records of those conditions that are done, in the order given."""
+    def scores(self, conditions: Sequence[Condition], split: SplitName = "test") -> list[dict[str, Any]]:
+        """Records of the conditions that are scored, in the order given."""
         names = self.folder.names()
-        return [self.read_json(score_file(condition)) for condition in conditions if score_file(condition) in names]
+        found = [(condition, score_file(condition, split)) for condition in conditions]
+        return [self.read_json(name) for condition, name in found if name in names]
 
-    def outputs(self, condition: Condition) -> npt.NDArray[np.float32]:
-        """What the network put out for each test item under a condition. Raises FileNotFoundError."""
-        found: npt.NDArray[np.float32] = np.load(io.BytesIO(self.folder.read(output_file(condition))), allow_pickle=False)
+    def replicates(self, split: SplitName = "test") -> dict[str, dict[str, npt.NDArray[np.float32]]]:
+        """Bootstrap replicates (R,) by `label` of the condition and by metric; empty where there are none or they are corrupt."""
+        try:
+            with np.load(io.BytesIO(self.folder.read(replicate_file(split))), allow_pickle=False) as archive:
+                found: dict[str, dict[str, npt.NDArray[np.float32]]] = {}
+                for name in archive.files:
+                    condition, _, metric = name.partition("/")
+                    found.setdefault(condition, {})[metric] = archive[name]
+                return found
+        except (FileNotFoundError, ValueError, OSError, zipfile.BadZipFile, zlib.error, EOFError):
+            return {}
+
+    def unscored(self, conditions: Sequence[Condition], split: SplitName = "test") -> tuple[Condition, ...]:
+        """Conditions without a score, or whose replicates are missing or corrupt."""
+        missing, replicates = self.progress(conditions, split).missing, self.replicates(split)
+        return tuple(each for each in conditions if each in missing or label(each) not in replicates)
+
+    def outputs(self, condition: Condition, split: SplitName = "test") -> npt.NDArray[np.float32]:
+        """The network's output for each item under a condition. Raises FileNotFoundError."""
+        found: npt.NDArray[np.float32] = np.load(
+            io.BytesIO(self.folder.read(output_file(condition, split))), allow_pickle=False
+        )
         return found
 
-    def write_panel(self, codec: Codec) -> None:
-        """Set the pictures of clean and of the codec's shown levels side by side, as far as there are any."""
+    def write_panel(self, codec: Codec, conditions: Sequence[Condition]) -> None:
+        """Set the pictures of clean and of the codec's shown levels, where among `conditions`, side by side."""
         names = self.folder.names()
-        conditions = (Condition(), *(Condition(codec=codec.name, level=level) for level in codec.shown))
-        strips = {str(each): self.folder.read(picture_file(each)) for each in conditions if picture_file(each) in names}
+        shown = [each for each in conditions if each == CLEAN or each.level in codec.shown]
+        strips = {label(each): self.folder.read(picture_file(each)) for each in shown if picture_file(each) in names}
         if strips:
-            self.folder.write(panel_file(codec.name), panel(strips))
+            self.write(panel_file(codec.name), panel(strips))
 
 
-def score_file(condition: Condition) -> str:
-    """Named by condition and codec identity, so that a codec whose bytes change is scored again."""
+def _of_training(name: str) -> bool:
+    """Whether a file belongs to training, which ends before the first seal, rather than to scoring."""
+    return "/" not in name
+
+
+def _npy(values: npt.NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, values, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _npz(replicates: Mapping[str, Mapping[str, npt.NDArray[np.float32]]]) -> bytes:
+    buffer = io.BytesIO()
+    arrays = {f"{name}/{metric}": values for name, of_one in replicates.items() for metric, values in of_one.items()}
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def label(condition: Condition) -> str:
+    """Name of a condition in file names: `clean`, or the codec's name and the level, `jpeg-10`."""
+    return "clean" if condition.codec is None else f"{find_codec(condition.codec).name}-{condition.level}"
+
+
+def score_file(condition: Condition, split: SplitName = "test") -> str:
+    """Named by split, condition and codec identity, so that a codec whose output changes is scored again."""
     identity = identity_of(condition)
-    return f"scores/{condition}.json" if identity is None else f"scores/{condition}-{identity}.json"
+    return f"scores/{split}/{label(condition)}{'' if identity is None else f'-{identity}'}.json"
 
 
-def output_file(condition: Condition) -> str:
-    """The outputs that a score was made of."""
-    return score_file(condition).replace("scores/", "outputs/").replace(".json", ".npy")
+def replicate_file(split: SplitName = "test") -> str:
+    """The bootstrap replicates of all conditions of a split."""
+    return f"replicates/{split}.npz"
+
+
+def output_file(condition: Condition, split: SplitName = "test") -> str:
+    """The outputs a score was computed from."""
+    return score_file(condition, split).replace("scores/", "outputs/").replace(".json", ".npy")
 
 
 def picture_file(condition: Condition) -> str:
     """The drawn predictions of a condition."""
-    return f"pictures/{condition}.png"
+    return f"pictures/{label(condition)}.png"
 
 
 def panel_file(codec: str) -> str:
@@ -275,5 +412,5 @@ def panel_file(codec: str) -> str:
 
 
 def now() -> str:
-    """UTC to the millisecond, which is what MLflow keeps."""
+    """UTC to the millisecond, the resolution of MLflow."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,31 +1,44 @@
-"""Metrics of action recognition, as the paper's Table V reports them (section IV-E).
+"""Metrics of action recognition, as in the paper's Table V (section IV-E).
 
-To add a metric, derive it from the outcomes in `score` and name it in the architectures' `metrics`.
+To add a metric, compute it from the outcomes in `score` and add its name to `metrics` of the task.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from trainables.contracts import Source
+
 
 class Outcome(NamedTuple):
-    """What scoring needs of a clip."""
+    """The statistics of one clip."""
 
     truth: int
     answer: int
 
 
 def outcome(logits: npt.NDArray[np.float32], truth: int) -> Outcome:
-    """The outcome of a clip by its logits (K,): the answer is the largest, of equal ones the first."""
+    """Outcome of a clip with logits (K,): the answer is the class of the largest logit, the first one in a tie."""
     return Outcome(truth, int(logits.argmax()))
 
 
-def score(outcomes: Sequence[Outcome], weights: npt.NDArray[np.int64]) -> Mapping[str, npt.NDArray[np.float64]]:
-    """Metrics of N clips under weights (R, N): `top1` over clips, `mean_class_accuracy` over the classes. In 0..1, each (R,).
+def statistics(predictions: Sequence[Any], batch: Any, source: Source) -> Sequence[Outcome]:  # noqa: ARG001
+    """Outcome of each clip of a batch; predictions are logits (K,)."""
+    labels = batch["label"].tolist()
+    return [outcome(logits, label) for logits, label in zip(predictions, labels, strict=True)]
 
-    A class of which a resample holds no clip counts in no mean.
+
+def fuse(outputs: Sequence[npt.NDArray[np.float32]], source: Source) -> Sequence[Outcome]:
+    """Outcome of each test clip from the sum of the streams' logits, each (N, K)."""
+    return [outcome(logits, source.test.target(index)) for index, logits in enumerate(np.sum(outputs, axis=0))]
+
+
+def score(outcomes: Sequence[Outcome], weights: npt.NDArray[np.int64]) -> Mapping[str, npt.NDArray[np.float64]]:
+    """Metrics of N clips under weights (R, N), each (R,) in 0..1: `top1` over clips, `mean_class_accuracy` over classes.
+
+    A class without clips in a resample is left out of that resample's mean.
     """
     truth, answer = np.array(outcomes, np.int64).T
     counts = weights.astype(np.float64)

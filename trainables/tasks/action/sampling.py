@@ -1,7 +1,7 @@
-"""Which frames of a clip a network sees, and as what: the published protocol of the two streams.
+"""Which frames of a clip a network sees, and in which form: the published protocol of the two streams.
 
-Training looks at random places, evaluation (`rng` None) at `positions` evenly spaced ones of the whole frames. To sample otherwise,
-write another window and example and give them to an `Architecture`.
+Training samples at random; evaluation (`rng` None) samples whole frames at `positions` evenly spaced places. To sample differently,
+write another window and another example and pass them to an `Inputs`.
 """
 
 from collections.abc import Sequence
@@ -12,15 +12,15 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from trainables.tasks.action.flow import BOUND, STEPS, extractor_of, flows
 from trainables.contracts import Frames
+from trainables.tasks.action.flow import BOUND, STEPS, extractor_of, flows
 
 ASPECT = 4 / 3
-"""How much wider or narrower than the frame a random crop may be."""
+"""Largest factor by which a random crop is wider or narrower than the frame."""
 
 
 def stills(frames: int, hyper: Any, rng: np.random.Generator | None) -> Sequence[int]:
-    """The spatial stream's frames: one random one of each of the equal `segments`, or `positions` from the first to the last."""
+    """Frame numbers for the spatial stream: a random one per `segments` equal parts, or `positions` over the whole clip."""
     if rng is None:
         return _spread(frames - 1, hyper.positions)
     ends = [frames * part // hyper.segments for part in range(hyper.segments + 1)]
@@ -28,10 +28,10 @@ def stills(frames: int, hyper: Any, rng: np.random.Generator | None) -> Sequence
 
 
 def runs(frames: int, hyper: Any, rng: np.random.Generator | None) -> Sequence[int]:
-    """The motion stream's frames: `pairs` + 1 in a row from one random start, or from `positions` starts, one run after the other.
+    """Frame numbers for the motion stream: `pairs` + 1 consecutive ones, from one random start or from each of `positions` starts.
 
-    Of stored flow it is `pairs`, the flow from each of these frames. Of a clip that is shorter than a run, the last frame is
-    repeated: it then stands still.
+    For stored flow, a run has `pairs` numbers, one for the first frame of each pair. A clip shorter than a run is extended by its
+    last frame, so that motion stops there.
     """
     length = hyper.pairs + (not extractor_of(hyper).stored)
     latest = max(0, frames - 1 - hyper.pairs)
@@ -40,24 +40,25 @@ def runs(frames: int, hyper: Any, rng: np.random.Generator | None) -> Sequence[i
 
 
 def _spread(last: int, count: int) -> list[int]:
-    """So many places from 0 to the last, evenly; the middle for one."""
+    """`count` evenly spaced numbers from 0 to `last`; the middle one if `count` is 1."""
     return [round(last * (place + 0.5) / count) if count == 1 else round(last * place / (count - 1)) for place in range(count)]
 
 
 def pictures(frames: Frames, hyper: Any, rng: np.random.Generator | None) -> npt.NDArray[np.uint8]:
-    """(S, H, W, 3) frames to (S, 3, H, W) of the network's size: one crop and one mirroring for all."""
+    """Resize frames (S, H, W, 3) to the network's input (S, 3, H, W), with the same crop and mirroring for all."""
     cropped, mirrored = _cropped(frames, hyper, rng)
     sized = np.stack([resized(each, hyper.size) for each in cropped])
     return np.ascontiguousarray((sized[:, :, ::-1] if mirrored else sized).transpose(0, 3, 1, 2))
 
 
 def flow_stacks(frames: npt.NDArray[Any], hyper: Any, rng: np.random.Generator | None) -> npt.NDArray[np.float16]:
-    """Runs of frames (S x (pairs + 1), H, W, 3) to stacks of flow (S, 2 x pairs, H, W) of the network's size: right, down, right.
+    """Turn runs of frames (S x (pairs + 1), H, W, 3) into stacks of flow (S, 2 x pairs, H, W) of the network's input size.
 
-    Flow is computed on whole frames at native resolution, then cropped and resized. Stored flow, (S x pairs, h, w, 2) in place of
-    frames, was brought to the network's size when it was computed: crops of it are enlarged. Values stay pixels of native frames a
-    frame, cut off at +-`BOUND` and divided by it: 0 is still, 1 is `BOUND` right or down. Mirroring turns right into left. Half
-    precision (0.01 pixels at worst) halves what an evaluation batch takes.
+    Channels alternate between motion to the right and motion down. Values are pixels per frame at native resolution, clipped to
+    +-`BOUND` and divided by it: 0 is no motion, 1 is `BOUND` pixels to the right or down. Mirroring negates motion to the right.
+    Flow is computed on whole frames at native resolution, then cropped and resized. Stored flow (S x pairs, h, w, 2) may be given
+    in place of frames; it already has the network's input size, so crops of it are enlarged. Half precision (error up to
+    0.01 pixels) halves the memory of an evaluation batch.
     """
     extractor = extractor_of(hyper)
     if extractor.stored:
@@ -76,7 +77,7 @@ def flow_stacks(frames: npt.NDArray[Any], hyper: Any, rng: np.random.Generator |
 
 
 def _cropped(clip: npt.NDArray[Any], hyper: Any, rng: np.random.Generator | None) -> tuple[npt.NDArray[Any], bool]:
-    """A random part of (..., H, W, C), or all of it in evaluation; and whether it is to be mirrored."""
+    """A random crop of (..., H, W, C), or the whole in evaluation; and whether to mirror it."""
     if rng is None:
         return clip, False
     height, width = clip.shape[-3:-1]
@@ -91,7 +92,7 @@ def _cropped(clip: npt.NDArray[Any], hyper: Any, rng: np.random.Generator | None
 
 
 def resized(picture: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
-    """(H, W, C) at a size (H, W): by the means over areas where it shrinks."""
+    """Resize (H, W, C) to a size (H, W): by area averaging where the area shrinks, else bilinearly."""
     height, width = size
     if picture.shape[:2] == size:
         return picture

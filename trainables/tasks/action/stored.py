@@ -1,10 +1,11 @@
-"""Flow that is computed once for a clip at a level, by an extractor that is too slow for every sample.
+"""Optical flow that is computed once per clip and condition, for extractors that are too slow to run on every sample.
 
-It is computed on whole frames at native resolution, cut off at +-20 pixels, brought to the size that the network sees, and kept in
-eight bits, as the published network's was. There 0..255 stood for -20..20, and no whole number for 0; here it is -127..127, so that
-what is still is exactly 0 and mirrored flow is negated flow. A step is 20 / 127 = 0.157 pixels, the error half of it at most.
+Flow is computed on whole frames at native resolution, clipped to +-20 pixels, resized to the network's input size and quantised to
+eight bits, as for the published network. The published code maps -20..20 to 0..255, where no integer stands for 0. This module maps
+it to -127..127: no motion is exactly 0, and mirrored flow is negated flow. A step is 20 / 127 = 0.157 pixels, and the error is at
+most half a step.
 
-To store flow otherwise, write another `Derived` and return it from the architecture's `derive`.
+To store flow in another form, write another `Derived` and return it from `derive` of an `Inputs`.
 """
 
 import hashlib
@@ -17,62 +18,66 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trainables.tasks.action.flow import BOUND, STEPS, Extractor, extractor_of, flows
-from trainables.tasks.action.sampling import resized
 from trainables.codecs import probe
 from trainables.contracts import Derived, Frames
+from trainables.tasks.action.flow import BOUND, STEPS, Extractor, extractor_of, flows
+from trainables.tasks.action.sampling import resized
 
-Codes = npt.NDArray[np.int8]
+Quantised = npt.NDArray[np.int8]
 FORMAT = b"1"
-"""Of what `encode` makes; raise it with every change there."""
+"""Version of the bytes that `StoredFlow.encode` returns; raise it when they change."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredFlow:
-    """The flow from each frame of a clip to the next, (T, h, w, 2) int8 in -127..127; from the last frame nothing moves."""
+    """Flow from each frame of a clip to the next, (T, h, w, 2) int8 in -127..127; that of the last frame is zero."""
 
     extractor: Extractor
     size: tuple[int, int]
+    """(h, w)."""
 
     @property
     def name(self) -> str:
-        """`tvl1-224x224-<digest>`."""
+        """Identifier `tvl1-224x224-<digest>`."""
         return f"{self.extractor.name}-{self.size[0]}x{self.size[1]}-{_identity(self)}"
 
-    def derive(self, frames: Frames, wanted: Sequence[int]) -> Codes:
-        """The flow from each wanted frame, (N, h, w, 2), in the order asked for, each computed once."""
+    def derive(self, frames: Frames, wanted: Sequence[int]) -> Quantised:
+        """Flow (N, h, w, 2) from each wanted frame, in the order given. Repeated frames are computed once."""
         found = {index: self._flow(frames[index : index + 2]) for index in set(wanted)}
         return np.stack([found[index] for index in wanted])
 
-    def _flow(self, pair: Frames) -> Codes:
+    def _flow(self, pair: Frames) -> Quantised:
         if len(pair) == 1:
             return np.zeros((*self.size, 2), np.int8)
         (flow,) = flows(pair, self.extractor)
         return np.rint(resized(np.clip(flow, -BOUND, BOUND), self.size) * np.float32(STEPS / BOUND)).astype(np.int8)
 
     def encode(self, values: npt.NDArray[Any]) -> bytes:
-        """Where each flow starts and the last ends, uint32, then each flow, deflated by itself as differences from row to row."""
+        """Serialise (T, h, w, 2): T + 1 offsets (uint32), then each flow as row differences, deflated on its own."""
         parts = [zlib.compress(np.diff(each, axis=0, prepend=np.int8(0)).tobytes(), 9) for each in values]
         offsets = np.cumsum([4 * (len(parts) + 1), *map(len, parts)])
         return offsets.astype("<u4").tobytes() + b"".join(parts)
 
-    def decode(self, data: bytes, wanted: Sequence[int]) -> Codes:
-        """The wanted flows (N, h, w, 2), in the order asked for; no other is inflated. Raises IndexError for one there is not."""
+    def decode(self, data: bytes, wanted: Sequence[int]) -> Quantised:
+        """Read the wanted flows (N, h, w, 2), in the order given, and inflate no others. Raises IndexError outside the clip."""
         offsets = np.frombuffer(data, "<u4", int.from_bytes(data[:4], "little") // 4).tolist()
         found = {index: self._inflated(data[offsets[index] : offsets[index + 1]]) for index in set(wanted)}
         return np.stack([found[index] for index in wanted])
 
-    def _inflated(self, part: bytes) -> Codes:
+    def _inflated(self, part: bytes) -> Quantised:
         return np.cumsum(np.frombuffer(zlib.decompress(part), np.int8).reshape(*self.size, 2), axis=0, dtype=np.int8)
 
 
 @lru_cache
 def _identity(derived: StoredFlow) -> str:
-    """Digest, 16 hexadecimal digits, of the probe's flow: of its values, since another zlib's bytes must not cost days of work."""
+    """Digest (16 hexadecimal digits) of the probe's flow.
+
+    It covers values, not compressed bytes: another version of zlib must not discard days of computed flow.
+    """
     return hashlib.sha256(FORMAT + derived.derive(probe(3), range(3)).tobytes()).hexdigest()[:16]
 
 
 def stored_flow(hyper: Any) -> Derived | None:
-    """Flow, where that of the hyper-parameters' extractor is to be stored. Raises ValueError for an unknown extractor."""
+    """Stored flow by the extractor in the hyper-parameters; None if that is not stored. Raises ValueError for an unknown one."""
     extractor = extractor_of(hyper)
     return StoredFlow(extractor=extractor, size=tuple(hyper.size)) if extractor.stored else None

@@ -1,10 +1,10 @@
-"""The two-stream network (Simonyan and Zisserman 2014), the paper's (section III-E), with ResNet-101 in both streams.
+"""The two-stream network (Simonyan and Zisserman 2014) as in the paper (section III-E), with ResNet-101 in both streams.
 
-Both streams are the same classifier of S inputs a clip, whose logits are summed; they differ in the channels that they see. Another
-network is one more `nn.Module` that maps (N, C, H, W) to (N, K) logits, made in `_network`.
+Both streams classify each of S inputs per clip and sum the logits; they differ in their input channels. To add a backbone, write an
+`nn.Module` that maps (N, C, H, W) to logits (N, K) and build it in `_network`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -13,17 +13,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import ResNet, ResNet101_Weights, resnet101
 
+from trainables.networks.imagenet import normalised
 from trainables.networks.initial import published
-from trainables.networks.optimisation import Optimisation
+from trainables.networks.learner import OneNetworkLearner
 
 RGB = 3
-"""Channels."""
-MEAN, DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-"""ImageNet's, of RGB in 0..255."""
+"""Channels of a still."""
 
 
 def small(channels: int, classes: int, width: int) -> nn.Sequential:
-    """The reduced network of the embedded study: five convolutions, the means over the picture, one linear layer."""
+    """The reduced network of the embedded study: five convolutions, global average pooling, one linear layer."""
     widths = [channels, width, 2 * width, 4 * width, 4 * width, 4 * width]
     strides = (2, 2, 2, 1, 1)
     blocks = [
@@ -34,7 +33,7 @@ def small(channels: int, classes: int, width: int) -> nn.Sequential:
 
 
 def _network(hyper: Any, channels: int, classes: int) -> nn.Module:
-    if hyper.network == "small":
+    if hyper.backbone == "small":
         return small(channels, classes, hyper.width)
     network: nn.Module = resnet101(weights=None, num_classes=classes)
     if channels != RGB:
@@ -45,13 +44,13 @@ def _network(hyper: Any, channels: int, classes: int) -> nn.Module:
 
 
 def imagenet(network: nn.Module) -> None:
-    """Give ResNet-101 its ImageNet weights; the classifier stays random.
+    """Load ImageNet weights into a ResNet-101, except the classifier, in place.
 
-    A first convolution that does not see RGB takes the mean over red, green and blue in every channel, as published. Raises
-    ValueError where the weights cannot be had, or for another network.
+    A first convolution with other than three channels gets the mean over red, green and blue in every channel, as published.
+    Raises ValueError where the weights are not available, and for other backbones.
     """
     if not isinstance(network, ResNet):
-        raise ValueError("two_stream: the published weights fit network='resnet101' alone; a reduced network has `none`")
+        raise ValueError("two_stream: ImageNet weights exist for backbone='resnet101' only; set `initial` to `none` for others")
     weights = dict(published(ResNet101_Weights.IMAGENET1K_V1))
     channels = network.conv1.in_channels
     if channels != RGB:
@@ -60,57 +59,40 @@ def imagenet(network: nn.Module) -> None:
     network.load_state_dict({**weights, **own})
 
 
-class StreamLearner:
-    """One stream: a classifier with its loss (cross-entropy of the logits summed over a clip's inputs) and optimiser."""
+class StreamLearner(OneNetworkLearner):
+    """One stream, trained by the cross-entropy of the logits that are summed over a clip's S inputs."""
 
     def __init__(
-        self,
-        network: nn.Module,
-        hyper: Any,
-        *,
-        mean: Sequence[float],
-        deviation: Sequence[float],
-        steps: int,
-        device: str,
+        self, network: nn.Module, hyper: Any, *, normalise: Callable[[Tensor, str], Tensor], steps: int, device: str
     ) -> None:
-        self.network = network.to(device)
-        self.device = device
-        self._mean = torch.tensor(mean, device=device).view(-1, 1, 1)
-        self._deviation = torch.tensor(deviation, device=device).view(-1, 1, 1)
-        self.optimisation = Optimisation(network.parameters(), hyper, steps=steps)
+        """`normalise` maps (clips (N, S, C, H, W), device) to float32 network inputs on that device."""
+        super().__init__(network, hyper, steps=steps, device=device)
+        self._normalise = normalise
 
-    def update(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """One step on clips (N, S, C, H, W) and labels (N,)."""
-        loss = F.cross_entropy(self._logits(batch["clip"]), batch["label"].to(self.device))
-        self.optimisation.step(loss)
-        return {"loss": loss.detach()}
-
-    def predict(self, batch: Mapping[str, Tensor]) -> Sequence[Any]:
-        """Logits (K,) float32 of each clip."""
-        return list(self._logits(batch["clip"]).cpu().numpy())
-
-    def state_dict(self) -> dict[str, Any]:
-        """Network, optimiser, learning-rate schedule."""
-        return {"network": self.network.state_dict(), **self.optimisation.state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state_dict` returned."""
-        self.network.load_state_dict(state["network"])
-        self.optimisation.load_state_dict(state)
-
-    def _logits(self, clips: Tensor) -> Tensor:
-        """(N, S, C, H, W) to (N, K): the sum over a clip's inputs, in float32 whatever the network computes in."""
-        inputs = (clips.to(self.device, torch.float32) - self._mean) / self._deviation
-        logits: Tensor = self.network(inputs.flatten(0, 1))
+    def outputs(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Logits (N, K) of clips (N, S, C, H, W), summed over S in float32 whatever the network's precision."""
+        clips = batch["clip"]
+        logits: Tensor = self.network(self._normalise(clips, self.device).flatten(0, 1))
         return logits.float().view(*clips.shape[:2], -1).sum(dim=1)
+
+    def losses(self, batch: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        return {"loss": F.cross_entropy(self.outputs(batch), batch["label"].to(self.device))}
+
+    def decode(self, outputs: Tensor, batch: Mapping[str, Tensor]) -> Sequence[Any]:  # noqa: ARG002
+        """Logits (K,) float32 per clip."""
+        return list(outputs.cpu().numpy())
 
 
 def spatial(hyper: Any, classes: int, steps: int, device: str) -> StreamLearner:
     """The stream that sees stills, freshly initialised."""
-    return StreamLearner(_network(hyper, RGB, classes), hyper, mean=MEAN, deviation=DEVIATION, steps=steps, device=device)
+    return StreamLearner(_network(hyper, RGB, classes), hyper, normalise=normalised, steps=steps, device=device)
 
 
 def motion(hyper: Any, classes: int, steps: int, device: str) -> StreamLearner:
-    """The stream that sees stacks of optical flow, freshly initialised. Flow is scaled where it is made."""
+    """The stream that sees stacks of optical flow, freshly initialised. Flow arrives scaled to -1..1."""
     network = _network(hyper, 2 * hyper.pairs, classes)
-    return StreamLearner(network, hyper, mean=(0.0,), deviation=(1.0,), steps=steps, device=device)
+    return StreamLearner(network, hyper, normalise=_as_float, steps=steps, device=device)
+
+
+def _as_float(clips: Tensor, device: str) -> Tensor:
+    return clips.to(device, torch.float32)

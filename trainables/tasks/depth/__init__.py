@@ -1,70 +1,76 @@
-"""Monocular depth estimation (paper section III-B). Plain values: torch is imported by the functions that need it.
+"""Monocular depth estimation (paper section III-B). Importing this loads no torch: functions that need torch import it themselves.
 
-A target is a (H, W) float32 map of metres along the camera's axis, 0 where the truth is unknown. To add an architecture or a data
+A target is a (H, W) float32 map of metres along the camera's axis, 0 where the depth is unknown. To add an architecture or a data
 set, append a value to `ARCHITECTURES` or `DATASETS`.
 
-`study run demo 'depth_gan/*'` trains the reduced network on the embedded scenes, some 40 seconds a training on one core.
+`study run demo 'depth_gan/*'` trains the reduced network on the embedded scenes, in about 40 seconds per training on one core.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
-from trainables.contracts import Architecture, Dataset, Frames, Learner, Source
+from trainables.contracts import Architecture, Dataset, Frames, Inputs, Learner, Source, Task
+from trainables.tasks.depth import rgbd, streets, synthia
+from trainables.tasks.depth.metrics import errors, score
 
 
 @dataclass(frozen=True, kw_only=True)
 class DepthGANHyper:
-    """Hyper-parameters of the depth GAN; defaults are the paper's (section III-B) and, where it is silent, pix2pix's.
+    """Hyper-parameters of the depth GAN. Defaults are the paper's (section III-B) or, where it gives none, pix2pix's.
 
-    The paper does not state its scale of depth: `max_depth` and `representation` are this project's own. Raises ValueError for
-    a network that the size does not fit and for a range of depths that is none.
+    The paper does not state its range of depths: `max_depth`, `min_depth` and `representation` are this project's choice. Raises
+    ValueError for a network that does not fit the size, or an empty range of depths.
     """
 
     batch_size: int = 10
     lr: float = 1e-4
     lr_schedule: Literal["constant", "one_cycle"] = "constant"
-    """Of generator and discriminator alike."""
+    """Applies to generator and discriminator."""
     betas: tuple[float, float] = (0.5, 0.999)
     l1_weight: float = 100.0
     adversarial_weight: float = 1.0
     width: int = 64
-    """Channels of the first convolution of both networks; deeper ones have up to eight times as many."""
-    levels: int = 8
-    """Convolutions down, and up again, of the generator; each halves the size."""
+    """Channels of the first convolution of both networks; deeper convolutions have up to eight times as many."""
+    downsamplings: int = 8
+    """Convolutions of the generator that halve the size; as many transposed convolutions double it again."""
     size: tuple[int, int] = (256, 256)
-    """(H, W) that images and depth maps are brought to after the codec, and scored at; multiples of 2 ** levels."""
+    """(H, W) to which images and depth maps are resized after the codec, multiples of 2 ** downsamplings; scores are computed at
+    this size."""
     max_depth: float = 80.0
-    """Metres. What is farther counts as this far, the sky too: in training, in the truth that is scored and in predictions."""
+    """Metres. Greater depths, the sky included, are clipped to it: in training, in the truth that is scored and in predictions."""
     min_depth: float = 0.1
-    """Metres. What is nearer counts as this near."""
+    """Metres. Smaller depths are clipped to it."""
     representation: Literal["linear", "log"] = "linear"
-    """What the generator's -1..1 stands for: 0..max_depth linearly, or min_depth..max_depth by the logarithm."""
+    """Meaning of the generator's outputs -1..1: 0..max_depth linearly, or min_depth..max_depth logarithmically."""
 
     def __post_init__(self) -> None:
-        if self.width < 1 or self.levels < 2:
-            raise ValueError(f"depth_gan: needs a width of 1 and 2 levels at least, not {self.width} and {self.levels}")
-        if any(side % 2**self.levels or side < 32 for side in self.size):
+        if self.width < 1 or self.downsamplings < 2:
             raise ValueError(
-                f"depth_gan: size {self.size} does not halve {self.levels} times; take multiples of {2**self.levels}, 32 or more"
+                f"depth_gan: width {self.width} and downsamplings {self.downsamplings} are too small; give at least 1 and 2"
+            )
+        step = 2**self.downsamplings
+        if any(side % step or side < 32 for side in self.size):
+            raise ValueError(
+                f"depth_gan: size {self.size} cannot be halved {self.downsamplings} times; give multiples of {step}, at least 32"
             )
         if not 0 < self.min_depth < self.max_depth:
-            raise ValueError(f"depth_gan: depths from {self.min_depth} to {self.max_depth} m are no range; give 0 < min < max")
+            raise ValueError(
+                f"depth_gan: min_depth {self.min_depth} and max_depth {self.max_depth} are no range; give 0 < min_depth < max_depth"
+            )
 
 
 def _example(frames: Frames, target: npt.NDArray[np.float32], hyper: Any, rng: np.random.Generator | None) -> Any:  # noqa: ARG001
     """Image (3, H, W) uint8; depth (H, W) float32 in min_depth..max_depth, 0 where unknown; max_depth, for scoring."""
     image, depth = frames[0], target
     if hyper.size != depth.shape:
-        import cv2
-
         height, width = hyper.size
         image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-        # Nearest: a mean of two things' depths, or of a depth and an unknown one, is nobody's.
+        # Nearest neighbour: averaging depths across an object's edge, or with unknown pixels, gives a depth that exists nowhere.
         depth = np.asarray(cv2.resize(depth, (width, height), interpolation=cv2.INTER_NEAREST), np.float32)
     clipped = np.where(depth > 0, depth.clip(hyper.min_depth, hyper.max_depth), 0).astype(np.float32)
     return {
@@ -81,27 +87,17 @@ def _depth_gan(hyper: Any, source: Source, steps: int, device: str) -> Learner: 
 
 
 def _statistics(predictions: Sequence[Any], batch: Any, source: Source) -> Sequence[Any]:  # noqa: ARG001
-    from trainables.tasks.depth.metrics import errors
-
-    truths, scales = batch["depth"].numpy(), batch["max_depth"].numpy()
-    return [errors(found, truth, float(scale)) for found, truth, scale in zip(predictions, truths, scales, strict=True)]
+    truths, ends = batch["depth"].numpy(), batch["max_depth"].numpy()
+    return [errors(found, truth, float(end)) for found, truth, end in zip(predictions, truths, ends, strict=True)]
 
 
-def _score(statistics: Sequence[Any], weights: npt.NDArray[np.int64]) -> Any:
-    from trainables.tasks.depth.metrics import score
-
-    return score(statistics, weights)
-
-
-DRAWN = (0.5, 80.0)
-"""Metres: what `_picture` draws brightest and darkest, the same for every data set, network and condition."""
+PICTURED = (0.5, 80.0)
+"""Metres: depths that `_picture` draws brightest and darkest, the same for every data set, network and condition."""
 
 
 def _picture(frames: Frames, prediction: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-    """The image above its depth map in the same size: inferno over the logarithm of the depth, near bright."""
-    import cv2
-
-    near, far = DRAWN
+    """The image above its predicted depth map, in the same size: inferno colours over the logarithm of depth, near is bright."""
+    near, far = PICTURED
     nearness = 1 - np.log(prediction.clip(near, far) / near) / np.log(far / near)
     colours = cv2.applyColorMap((255 * nearness).astype(np.uint8), cv2.COLORMAP_INFERNO)
     height, width = frames.shape[1:3]
@@ -113,35 +109,23 @@ def _no_classes(target: Any) -> Iterable[int]:  # noqa: ARG001
     return ()
 
 
-def _street_depth() -> Source:
-    from trainables.tasks.depth.streets import street_depth
+DEPTH = Task(
+    name="depth",
+    metric="rmse",
+    metrics={"rmse": "min", "abs_rel": "min", "sq_rel": "min", "rmse_normalised": "min", "sq_rel_normalised": "min"},
+    statistics=_statistics,
+    score=score,
+    picture=_picture,
+)
 
-    return street_depth()
-
-
-def _synthia(root: Path) -> Source:
-    from trainables.tasks.depth.synthia import synthia
-
-    return synthia(root)
-
-
-def _rgbd(root: Path) -> Source:
-    from trainables.tasks.depth.rgbd import rgbd
-
-    return rgbd(root)
-
+INPUTS = Inputs(example=_example)
 
 DEPTH_GAN = Architecture(
     name="depth_gan",
-    task="depth",
-    metric="rmse",
-    metrics={"rmse": "min", "abs_rel": "min", "sq_rel": "min", "rmse_normalised": "min", "sq_rel_normalised": "min"},
-    hyper=DepthGANHyper,
-    example=_example,
+    task=DEPTH,
+    inputs=INPUTS,
+    hyper=DepthGANHyper(),
     learner=_depth_gan,
-    statistics=_statistics,
-    score=_score,
-    picture=_picture,
 )
 
 ARCHITECTURES = (DEPTH_GAN,)
@@ -149,23 +133,23 @@ ARCHITECTURES = (DEPTH_GAN,)
 DATASETS = (
     Dataset(
         name="street_depth",
-        task="depth",
+        task=DEPTH.name,
         summary="embedded procedural streets from a level camera, metres up to 80",
         present=_no_classes,
-        make=_street_depth,
+        make=streets.street_depth,
     ),
     Dataset(
         name="synthia",
-        task="depth",
+        task=DEPTH.name,
         summary="SYNTHIA in its native tree: RAND-CITYSCAPES (RGB/, Depth/Depth/) or sequences (RGB/Stereo_Left/Omni_F/, ...)",
         present=_no_classes,
-        open=_synthia,
+        open=synthia.synthia,
     ),
     Dataset(
         name="rgbd",
-        task="depth",
+        task=DEPTH.name,
         summary="frames of one camera path: NAME.color.jpg beside NAME.depth.png (16 bits, millimetres)",
         present=_no_classes,
-        open=_rgbd,
+        open=rgbd.rgbd,
     ),
 )

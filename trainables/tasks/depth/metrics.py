@@ -1,9 +1,11 @@
-"""Depth metrics as the paper's Table II names them (section III-B), per image and then averaged over the images.
+"""Depth metrics, named as in the paper's Table II (section III-B), computed per image and averaged over the images.
 
-Of an image, over the pixels whose truth d* is known: AbsRel = mean(|d - d*| / d*), SqRel = mean((d - d*)^2 / d*) in metres,
-RMSE = sqrt(mean((d - d*)^2)) in metres (Eigen et al. 2014). Truth and prediction are both clipped to the same range before, so
-that the sky counts as being as far as the range goes. The normalised ones are of depths divided by the end of the range,
-`max_depth`; AbsRel has no unit. To add a metric, name it in `METRICS` and derive it in `errors`.
+With prediction d and truth d*, over an image's pixels of known truth (Eigen et al. 2014):
+AbsRel = mean(|d - d*| / d*), without unit; SqRel = mean((d - d*)^2 / d*), in metres; RMSE = sqrt(mean((d - d*)^2)), in metres.
+Truth and prediction are clipped to the same range beforehand, so the sky counts as being at `max_depth`. The normalised metrics are
+those of depths divided by `max_depth`.
+
+To add a metric, name it in `METRICS`, compute it in `errors`, and name it in the task's `metrics`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,9 +17,9 @@ METRICS = ("abs_rel", "sq_rel", "rmse", "sq_rel_normalised", "rmse_normalised")
 
 
 def errors(prediction: npt.NDArray[np.float32], truth: npt.NDArray[np.float32], max_depth: float) -> npt.NDArray[np.float64]:
-    """(6,): whether the image counts (1 or 0), and `METRICS` of one image.
+    """Statistics of one image, (6,): 1 if any true depth is known, else 0; then the values of `METRICS`, or zeros.
 
-    Both maps are (H, W) metres; the truth is 0 where it is unknown. An image without a known pixel counts for nothing.
+    Both maps are (H, W) metres; the truth is 0 where it is unknown.
     """
     known = truth > 0
     if not known.any():
@@ -29,14 +31,14 @@ def errors(prediction: npt.NDArray[np.float32], truth: npt.NDArray[np.float32], 
 
 
 def score(statistics: Sequence[npt.NDArray[np.float64]], weights: npt.NDArray[np.int64]) -> Mapping[str, npt.NDArray[np.float64]]:
-    """Means of `METRICS` over N images under weights (R, N), each (R,); images that do not count weigh nothing.
+    """Means of `METRICS` over N images under weights (R, N), each (R,). Images without known depth are left out.
 
-    Raises ValueError where no image counts: there is then no error to state.
+    Raises ValueError where no image has known depth.
     """
     table = np.stack(statistics)
     weighed = weights * table[:, 0]
     total = weighed.sum(axis=1)
     if not total.all():
-        raise ValueError("depth: no image that is scored has a pixel of known depth; check the depth maps and the size")
+        raise ValueError("depth: none of the images to be scored has a pixel of known depth; check the depth maps and the size")
     means = weighed @ table[:, 1:] / total[:, None]
     return {name: means[:, column] for column, name in enumerate(METRICS)}

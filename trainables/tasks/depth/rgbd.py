@@ -1,15 +1,17 @@
-"""Frames of a camera that sees colour and depth, on one path: `NAME.color.jpg` beside `NAME.depth.png`.
+"""Frames of an RGB-D camera, recorded on one path: `NAME.color.jpg` beside `NAME.depth.png`.
 
-Depth maps are 16-bit PNG in millimetres, as the common sensors give them; 0 and 65535 stand for no measurement. What is clipped,
-and where, the architecture's `max_depth` says. Frames are split by three blocks with gaps in the order of their names, so numbers
-in names are padded with zeros.
+Depth maps are 16-bit PNG in millimetres, as common sensors produce them; 0 and 65535 mean no measurement. The architecture clips
+depths (`max_depth`). Frames are split into three blocks with gaps, in the order of their names, so numbers in names need leading
+zeros.
 """
 
+from functools import partial
 from pathlib import Path
 
 from trainables.contracts import Source
-from trainables.tasks.depth.pairs import source_of_pairs
+from trainables.data.image_files import source_of_pairs
 from trainables.data.splitting import by_blocks
+from trainables.tasks.depth.depth_maps import read_depth
 
 MILLIMETRE = 0.001
 INVALID = (0, 65535)
@@ -17,19 +19,18 @@ IMAGE, DEPTH = ".color.jpg", ".depth.png"
 
 
 def rgbd(root: Path) -> Source:
-    """Open a folder of pairs. Raises ValueError where there are fewer than ten, and naming the first file without its partner."""
+    """Open a folder of pairs. Raises ValueError for fewer than ten frames, or naming the first file without its partner."""
     names = sorted({path.name.removesuffix(end) for end in (IMAGE, DEPTH) for path in root.glob(f"*{end}")})
     if not names:
-        raise ValueError(f"{root}: no NAME{IMAGE} beside NAME{DEPTH}; --data rgbd=PATH must be the folder that holds them")
+        raise ValueError(f"{root}: no NAME{IMAGE} beside NAME{DEPTH}; --data rgbd=PATH must be the folder that contains them")
     try:
-        train, val, test = by_blocks(names)
+        split = by_blocks(names)
     except ValueError as error:
         raise ValueError(f"{root}: {error}") from error
-    parts = tuple([(name + IMAGE, name + DEPTH) for name in part] for part in (train, val, test))
-    return source_of_pairs(
-        "rgbd", root, (parts[0], parts[1], parts[2]), unit=MILLIMETRE, invalid=INVALID, sequence=_one, slow=False
-    )
+    parts = [[(name + IMAGE, name + DEPTH) for name in part] for part in split]
+    read = partial(read_depth, unit=MILLIMETRE, invalid=INVALID)
+    return source_of_pairs("rgbd", (), root, parts, read=read, sequence=_one_sequence, slow=False)
 
 
-def _one(image: str) -> str:  # noqa: ARG001
+def _one_sequence(image: str) -> str:  # noqa: ARG001
     return "path"

@@ -9,10 +9,10 @@ from trainables.data.embedded import scenes_source
 
 
 def street_depth() -> Source:
-    """300 / 24 / 60 scenes of 96x128 from a camera that hardly moves."""
+    """The embedded street scenes: 300 / 24 / 60 images of 96x128, from a camera whose height and horizon hardly vary."""
     return scenes_source("street_depth", (), (300, 24, 60), depth_map, mix=scenes.STREET_LEVEL)
 
 
 def depth_map(scene: scenes.Scene) -> npt.NDArray[np.float32]:
-    """(96, 128) metres, all known; the sky is at `scenes.FAR`, 80 m."""
+    """Depth of a scene, (96, 128) metres, known everywhere; the sky is at `scenes.FAR`, 80 m."""
     return scene.depth

@@ -1,10 +1,10 @@
-"""Faster R-CNN (Ren et al. 2015) with a feature pyramid, the paper's detection network (section III-C), and how it is trained.
+"""Faster R-CNN (Ren et al. 2015) with a feature pyramid, the paper's detection network (section III-C), and its training.
 
-The network is torchvision's. `resnet50_fpn` is the published one, `small` a reduced one for the embedded study. Another backbone
-is one more function in `BACKBONES` that returns a `FasterRCNN`.
+The network is torchvision's. `resnet50_fpn` is the published backbone, `small` a reduced one for the embedded study. To add a
+backbone, add a function that returns a `FasterRCNN` to `BACKBONES`.
 
-Its operations are deterministic on processors. On GPUs torchvision's kernel that pools regions is not; while torch's deterministic
-algorithms are on, torchvision compiles another one in its place.
+All operations are deterministic on CPUs. On GPUs torchvision's region-pooling kernel is not; with torch's deterministic algorithms
+enabled, torchvision compiles another kernel in its place.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,24 +22,25 @@ from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
 
 from trainables.contracts import Source, Weights
 from trainables.networks.initial import published
-from trainables.networks.optimisation import Optimisation
+from trainables.networks.learner import OneNetworkLearner
 
 CHANNELS = (16, 32, 48, 64, 64, 64, 64)
-"""Of the reduced trunk's seven convolutions."""
+"""Channels of the small backbone's seven convolutions."""
 STRIDES = (2, 1, 2, 1, 2, 1, 1)
+"""Strides of the small backbone's seven convolutions."""
 HIDDEN = 128
-"""Width of the reduced network's two fully connected layers."""
+"""Width of the small network's two fully connected layers."""
 POOLED, SAMPLES = 5, 1
-"""Cells a side to which the reduced network pools a region, and points a side that it averages in a cell."""
-STAGES = 5
-"""Of ResNet50, the first convolution included."""
+"""Cells per side to which the small network pools a region, and sampling points per side of a cell."""
+LAYERS = 5
+"""Layers of ResNet50 that `trainable_layers` counts, the first convolution included."""
 UNKNOWN = "N/A"
-"""A category of COCO that torchvision counts and that has no images."""
+"""Name of COCO categories without images, which torchvision counts as classes."""
 
 
 def _resnet50_fpn(hyper: Any, classes: int) -> FasterRCNN:
-    if not 0 <= hyper.trainable_layers <= STAGES:
-        raise ValueError(f"faster_rcnn: trainable_layers {hyper.trainable_layers} is not within 0..{STAGES}")
+    if not 0 <= hyper.trainable_layers <= LAYERS:
+        raise ValueError(f"faster_rcnn: expected trainable_layers in 0..{LAYERS}, got {hyper.trainable_layers}")
     backbone = resnet_fpn_backbone(
         backbone_name="resnet50", weights=None, norm_layer=_norm(hyper), trainable_layers=hyper.trainable_layers
     )
@@ -47,16 +48,16 @@ def _resnet50_fpn(hyper: Any, classes: int) -> FasterRCNN:
 
 
 def _small(hyper: Any, classes: int) -> FasterRCNN:
-    """One feature map of stride 8 and 64 channels, for objects of 5 to 80 pixels, and few regions an image."""
-    trunk = nn.Sequential(
+    """One feature map of stride 8 and 64 channels, for objects of 5 to 80 pixels; few proposals per image."""
+    backbone = nn.Sequential(
         *(
             nn.Sequential(nn.Conv2d(before, after, 3, stride, 1, bias=False), _norm(hyper)(after), nn.ReLU(inplace=True))
             for (before, after), stride in zip(pairwise((3, *CHANNELS)), STRIDES, strict=True)
         )
     )
-    trunk.out_channels = CHANNELS[-1]  # type: ignore[assignment]
+    backbone.out_channels = CHANNELS[-1]  # type: ignore[assignment]
     return FasterRCNN(
-        trunk,
+        backbone,
         min_size=hyper.min_size,
         max_size=hyper.max_size,
         rpn_anchor_generator=AnchorGenerator(((10, 18, 30, 48, 72),), ((0.45, 1.0, 2.0),)),
@@ -81,98 +82,92 @@ BACKBONES: Mapping[str, Callable[[Any, int], FasterRCNN]] = {"resnet50_fpn": _re
 
 
 def _in_float32(_module: nn.Module, _inputs: Any, outputs: Any) -> Any:
-    """Outputs of mixed precision. Torchvision computes boxes in the type of the regression: bfloat16 knows 512 and then 516."""
+    """Cast outputs of mixed precision: torchvision computes boxes in this type, and bfloat16 cannot hold 513, 514 or 515."""
     return tuple([each.float() for each in part] if isinstance(part, list) else part.float() for part in outputs)
 
 
-class DetectionLearner:
-    """A detection network of torchvision with its optimiser."""
+class DetectionLearner(OneNetworkLearner):
+    """A torchvision detection network with its optimiser."""
 
     def __init__(self, network: FasterRCNN, hyper: Any, *, steps: int, device: str) -> None:
-        self.network: nn.Module = network.to(device)
-        self.device = device
         network.rpn.head.register_forward_hook(_in_float32)
         network.roi_heads.box_predictor.register_forward_hook(_in_float32)
-        trained = [each for each in network.parameters() if each.requires_grad]
-        self.optimisation = Optimisation(trained, hyper, steps=steps, clip=hyper.clip)
+        trained = (each for each in network.parameters() if each.requires_grad)
+        super().__init__(network, hyper, steps=steps, device=device, trained=trained, clip=hyper.clip)
 
-    def update(self, batch: Mapping[str, Sequence[Any]]) -> dict[str, Tensor]:
-        """One step on images, uint8 (3, H, W) each, and their truths; the two losses of the proposals and the two of the boxes.
+    def outputs(self, batch: Mapping[str, Sequence[Any]]) -> list[dict[str, Tensor]]:
+        """Detections per image as torchvision returns them in evaluation mode: it decodes boxes inside the network."""
+        detections: list[dict[str, Tensor]] = self.network(self._images(batch))
+        return detections
 
-        Difficult objects and crowds are not trained on, as in the paper's implementation (Detectron): they are background.
+    def losses(self, batch: Mapping[str, Sequence[Any]]) -> Mapping[str, Tensor]:
+        """Two losses of the region proposals and two of the boxes, from images (3, H, W) uint8 and their truths.
+
+        As in the paper's implementation (Detectron), difficult objects and crowds are background in training.
         """
-        losses: dict[str, Tensor] = self.network(self._images(batch), [self._target(truth) for truth in batch["truths"]])
-        self.optimisation.step(torch.stack(list(losses.values())).sum())
-        return {name: loss.detach() for name, loss in losses.items()}
+        losses: Mapping[str, Tensor] = self.network(self._images(batch), [self._target(truth) for truth in batch["truths"]])
+        return losses
 
-    def predict(self, batch: Mapping[str, Sequence[Any]]) -> Sequence[dict[str, Any]]:
+    def decode(self, outputs: list[dict[str, Tensor]], batch: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:  # noqa: ARG002
         """Detections by falling score: boxes (N, 4) float32, x0 y0 x1 y1 in the item's pixels, scores (N,) float32, labels (N,)."""
-        detections = self.network(self._images(batch))
         return [
             {
                 "boxes": each["boxes"].float().cpu().numpy(),
                 "scores": each["scores"].float().cpu().numpy(),
-                "labels": each["labels"].cpu().numpy() - 1,  # torchvision's 0 is the background
+                "labels": each["labels"].cpu().numpy() - 1,  # torchvision's label 0 is the background
             }
-            for each in detections
+            for each in outputs
         ]
 
-    def state_dict(self) -> dict[str, Any]:
-        """Network, optimiser, learning-rate schedule."""
-        return {"network": self.network.state_dict(), **self.optimisation.state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state_dict` returned."""
-        self.network.load_state_dict(state["network"])
-        self.optimisation.load_state_dict(state)
-
     def _images(self, batch: Mapping[str, Sequence[Any]]) -> list[Tensor]:
-        """0..1; torchvision's network normalises and resizes them itself."""
+        """Images in 0..1; torchvision's network normalises and resizes them itself."""
         return [image.to(self.device, torch.float32) / 255 for image in batch["images"]]
 
     def _target(self, truth: Mapping[str, Any]) -> dict[str, Tensor]:
-        wanted = ~(truth["difficult"] | truth["crowd"])
+        kept = ~(truth["difficult"] | truth["crowd"])
         return {
-            "boxes": torch.from_numpy(truth["boxes"][wanted]).to(self.device),
-            "labels": torch.from_numpy(truth["labels"][wanted] + 1).to(self.device),
+            "boxes": torch.from_numpy(truth["boxes"][kept]).to(self.device),
+            "labels": torch.from_numpy(truth["labels"][kept] + 1).to(self.device),
         }
 
 
 def faster_rcnn(hyper: Any, source: Source, steps: int, device: str) -> DetectionLearner:
     """A freshly initialised network for the classes of a source. Raises ValueError for a backbone that is not in `BACKBONES`."""
     if hyper.backbone not in BACKBONES:
-        raise ValueError(f"faster_rcnn: unknown backbone {hyper.backbone!r}: known are {', '.join(BACKBONES)}")
+        raise ValueError(f"faster_rcnn: unknown backbone {hyper.backbone!r}; use one of {', '.join(BACKBONES)}")
     network = BACKBONES[hyper.backbone](hyper, len(source.classes))
-    network.classes = source.classes  # initial weights of whole detectors ask for them
+    network.classes = source.classes  # read by `take_detector`
     return DetectionLearner(network, hyper, steps=steps, device=device)
 
 
 def imagenet(network: nn.Module) -> None:
-    """Give the backbone the weights of torchvision's ResNet50; all else stays random.
+    """Load torchvision's ImageNet weights of ResNet50 into the backbone; all other layers stay random.
 
-    Raises ValueError where they do not fit or cannot be had.
+    Raises ValueError where they do not fit or are not available.
     """
-    _need_published(network)
+    _require_published(network, "imagenet")
     take_backbone(network, published(ResNet50_Weights.IMAGENET1K_V1))
 
 
 def coco(network: nn.Module) -> None:
-    """Give the network the weights of torchvision's, trained on COCO; see `take_detector`.
+    """Load torchvision's detector weights, trained on COCO; see `take_detector`.
 
-    Raises ValueError where they do not fit or cannot be had.
+    Raises ValueError where they do not fit or are not available.
     """
-    _need_published(network)
+    _require_published(network, "coco")
     entry = FasterRCNN_ResNet50_FPN_Weights.COCO_V1
     take_detector(network, published(entry), tuple(entry.meta["categories"]))
 
 
-def _need_published(network: nn.Module) -> None:
+def _require_published(network: nn.Module, initial: str) -> None:
     if not isinstance(network.backbone, BackboneWithFPN):
-        raise ValueError("faster_rcnn: published weights fit backbone resnet50_fpn alone; a reduced network has `none`")
+        raise ValueError(
+            f"faster_rcnn: initial weights {initial!r} fit only backbone='resnet50_fpn'; set the budget's `initial` to `none`"
+        )
 
 
 def take_backbone(network: nn.Module, weights: Weights) -> None:
-    """Load the weights of a ResNet50 classifier but its last layer, in place."""
+    """Load a ResNet50 classifier's weights, except its last layer, into the backbone, in place."""
     body: Any = network.backbone.body  # type: ignore[union-attr]
     body.load_state_dict({name: value for name, value in weights.items() if not name.startswith("fc.")})
 
@@ -180,8 +175,8 @@ def take_backbone(network: nn.Module, weights: Weights) -> None:
 def take_detector(network: nn.Module, weights: Weights, categories: Sequence[str]) -> None:
     """Load the weights of torchvision's detector, in place.
 
-    `categories` are the names of its classes, background first. The layers that the classes shape stay random unless the network's
-    classes are those, in that order, without the categories that nothing is of.
+    `categories` are the detector's class names, background first. The class layers stay random unless the network has exactly these
+    classes in this order, not counting categories without images.
     """
     known = [place for place, name in enumerate(categories) if name != UNKNOWN]
     agreeing = tuple(categories[place] for place in known[1:]) == network.classes
@@ -193,7 +188,8 @@ def take_detector(network: nn.Module, weights: Weights, categories: Sequence[str
                 found[name] = theirs.reshape(len(categories), rows, -1)[known].reshape(-1, *theirs.shape[1:])
             else:
                 found[name] = network.state_dict()[name]
-    # They were trained with batch norms that add nothing to the variance; the network's add their epsilon.
+    # The published detector was trained with eps = 0 in its batch norms; subtracting this network's eps from the variances
+    # makes its outputs equal.
     norms = {name: module for name, module in network.named_modules() if isinstance(module, FrozenBatchNorm2d | nn.BatchNorm2d)}
     for name, module in norms.items():
         found[f"{name}.running_var"] = found[f"{name}.running_var"] - module.eps

@@ -1,10 +1,10 @@
-"""Detection metrics: COCO's average precision, VOC 2007's, and what happened to the objects at one threshold (section III-C).
+"""Detection metrics: COCO's and VOC 2007's average precision, and the objects' fates at one threshold (section III-C).
 
-What each image contributes (`Matches`) is found once; a resample then only weighs images. To add a metric at the threshold, count
-it by image in `_counts` and divide in `_at_threshold`; to add an average precision, give it a line in `_curves`.
+The contribution of each image (`Matches`) is computed once; a resample only reweights images. To add a metric at the threshold,
+count it per image in `_counts` and divide in `_at_threshold`; to add an average precision, give it a line in `_curves`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from trainables.contracts import CLEAN, Calibration, Condition, Source
 from trainables.tasks.average_precision import (
     CHUNK,
     IGNORED,
-    LEVELS,
+    MATCH_THRESHOLDS,
     RECALLS,
     RIGHT,
     WRONG,
@@ -28,96 +29,101 @@ from trainables.tasks.average_precision import (
     outcomes,
     outside,
 )
-from trainables.contracts import Calibration
 from trainables.tasks.detection.boxes import Truth
 
 SIZES = np.array([(0, 1e10), (0, 32**2), (32**2, 96**2), (96**2, 1e10)])
-"""Least and most area, in pixels, of COCO's objects: all, small, medium, large."""
-NEAR = 0.1
-"""The overlap below which a detection has nothing to do with an object (Hoiem et al. 2012)."""
+"""Smallest and largest area, in pixels, of COCO's size ranges: all, small, medium, large."""
+BACKGROUND = 0.1
+"""A detection whose overlap with every object is below this is on the background (Hoiem et al. 2012)."""
 MOST = 100
-"""Detections of a class in an image that COCO looks at."""
+"""COCO scores at most this many detections of a class per image."""
 THRESHOLD = 0.5
-"""The score from which on a detection counts, where none was chosen on validation."""
+"""Score threshold of detections where none was chosen on validation."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Matches:
-    """What one image contributes: D detections, by class and falling score, K classes."""
+    """Contribution of one image: D detections, ordered by class and falling score, and K classes."""
 
     scores: npt.NDArray[np.float32]
     labels: npt.NDArray[np.int16]
     coco: npt.NDArray[np.int8]
-    """(D, 4, 10), what became of each for every one of `SIZES` and `LEVELS`."""
+    """(D, 4, 10), outcomes of the detections for each of `SIZES` and `MATCH_THRESHOLDS`."""
     voc: npt.NDArray[np.int8]
-    """(D,), what became of each by VOC 2007's rules."""
-    stray: Bools
-    """(D,), whether it lies on nothing."""
+    """(D,), outcomes by VOC 2007's rules."""
+    background: Bools
+    """(D,), whether a detection is on the background."""
     objects: npt.NDArray[np.int32]
-    """(4, K), how many there are to be found of each of `SIZES` and class."""
+    """(4, K), number of counted objects for each of `SIZES` and each class."""
     fates: npt.NDArray[np.float32]
-    """(objects, 3), up to which threshold each object is found; taken for another class; found in the wrong place. -1 is never."""
+    """(objects, 3), highest threshold up to which an object is found; misclassified; mislocalised. -1: at no threshold."""
 
 
 def overlaps(boxes: npt.NDArray[Any], others: npt.NDArray[Any]) -> tuple[Floats, Floats]:
-    """(D, G) intersections over unions of (D, 4) and (G, 4) boxes, and the shares of the D boxes that lie in the G.
+    """Two (D, G) arrays for boxes (D, 4) and others (G, 4): intersection over union, and intersection over the box's own area.
 
-    VOC 2007 measures pixels from first to last, xmax - xmin + 1; boxes here end exclusively, so that x1 - x0 is the same number.
+    VOC 2007 counts pixels inclusively, xmax - xmin + 1; boxes here have exclusive ends, so x1 - x0 is the same number.
     """
     one, other = boxes.astype(np.float64)[:, None], others.astype(np.float64)[None]
     sides = np.minimum(one[..., 2:], other[..., 2:]) - np.maximum(one[..., :2], other[..., :2])
     both = np.clip(sides, 0, None).prod(axis=-1)
-    area, its_area = ((each[..., 2:] - each[..., :2]).prod(axis=-1) for each in (one, other))
-    union = area + its_area - both
+    area, other_area = ((each[..., 2:] - each[..., :2]).prod(axis=-1) for each in (one, other))
+    union = area + other_area - both
     return np.divide(both, union, out=np.zeros_like(both), where=union > 0), both / np.where(area > 0, area, 1)
 
 
-def statistics(predictions: Sequence[Mapping[str, Any]], truths: Sequence[Truth], classes: int) -> list[Matches]:
-    """What each image contributes, from detections (boxes (D, 4), scores (D,), labels (D,)) and truths."""
-    return [_matches(prediction, truth, classes) for prediction, truth in zip(predictions, truths, strict=True)]
+def statistics(predictions: Sequence[Mapping[str, Any]], batch: Mapping[str, Any], source: Source) -> list[Matches]:
+    """Contribution of each image, from its detections (boxes (D, 4), scores (D,), labels (D,)) and the batch's `truths`."""
+    return [
+        _matches(prediction, truth, len(source.classes)) for prediction, truth in zip(predictions, batch["truths"], strict=True)
+    ]
 
 
 def _matches(prediction: Mapping[str, Any], truth: Truth, classes: int) -> Matches:
     order = _ranked(prediction["scores"], prediction["labels"])
     boxes, scores, labels = (prediction[name][order] for name in ("boxes", "scores", "labels"))
-    crowd, unasked = truth["crowd"], truth["crowd"] | truth["difficult"]
+    crowd, flagged = truth["crowd"], truth["crowd"] | truth["difficult"]
     union, share = overlaps(boxes, truth["boxes"])
     overlap = np.where(crowd, share, union)
-    own = labels[:, None] == truth["labels"]
-    beyond = outside(truth["areas"], SIZES) | unasked
-    found = assigned(np.where(own, overlap, 0), beyond, crowd)
+    same_class = labels[:, None] == truth["labels"]
+    excluded = outside(truth["areas"], SIZES) | flagged
+    found = assigned(np.where(same_class, overlap, 0), excluded, crowd)
     areas = (boxes[:, 2:] - boxes[:, :2]).astype(np.float64).prod(axis=1)
-    asked = np.flatnonzero(~unasked)
-    near = (overlap >= NEAR) & (overlap < LEVELS[0])
-    fates = [found[:, 0, :1] == asked, ((overlap >= LEVELS[0]) & ~own)[:, asked], (near & own)[:, asked]]
+    counted = np.flatnonzero(~flagged)
+    near = (overlap >= BACKGROUND) & (overlap < MATCH_THRESHOLDS[0])
+    fates = [
+        found[:, 0, :1] == counted,
+        ((overlap >= MATCH_THRESHOLDS[0]) & ~same_class)[:, counted],
+        (near & same_class)[:, counted],
+    ]
     return Matches(
         scores=scores.astype(np.float32),
         labels=labels.astype(np.int16),
-        coco=outcomes(found, beyond, outside(areas, SIZES)),
-        voc=_voc(np.where(own, union, 0), unasked),
-        stray=np.asarray((overlap < NEAR).all(axis=1)),
-        objects=np.array([np.bincount(truth["labels"][~each], minlength=classes) for each in beyond], np.int32),
+        coco=outcomes(found, excluded, outside(areas, SIZES)),
+        voc=_voc(np.where(same_class, union, 0), flagged),
+        background=np.asarray((overlap < BACKGROUND).all(axis=1)),
+        objects=np.array([np.bincount(truth["labels"][~each], minlength=classes) for each in excluded], np.int32),
         fates=np.stack([np.where(each, scores[:, None], -1).max(axis=0, initial=-1) for each in fates], axis=1).astype(np.float32),
     )
 
 
 def _ranked(scores: npt.NDArray[Any], labels: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """The best of each class, by class and falling score; equal scores keep their order."""
+    """Indices of the `MOST` highest scores per class, ordered by class and falling score; equal scores keep their order."""
     order = np.lexsort((-scores, labels))
     by_class = np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
     return np.concatenate([each[:MOST] for each in by_class])
 
 
-def _voc(overlap: Floats, unasked: Bools) -> npt.NDArray[np.int8]:
-    """What becomes of detections by VOC 2007's rules: each is held against the object that it overlaps most, taken or not.
+def _voc(overlap: Floats, excluded: Bools) -> npt.NDArray[np.int8]:
+    """Outcomes by VOC 2007's rules: each detection is compared with the object it overlaps most, even if that is already found.
 
-    More than half of the union must be shared; the first finder is right, later ones are wrong.
+    The IoU must exceed 0.5; the first detection of an object is right, later ones are wrong.
     """
     states = np.full(len(overlap), WRONG, np.int8)
-    taken = np.zeros(len(unasked), np.bool_)
+    taken = np.zeros(len(excluded), np.bool_)
     for place in np.flatnonzero((overlap > 0.5).any(axis=1)):
         best = overlap[place].argmax()
-        if unasked[best]:
+        if excluded[best]:
             states[place] = IGNORED
         elif not taken[best]:
             states[place], taken[best] = RIGHT, True
@@ -125,15 +131,14 @@ def _voc(overlap: Floats, unasked: Bools) -> npt.NDArray[np.int8]:
 
 
 def score(matches: Sequence[Matches], weights: npt.NDArray[np.int64], *, threshold: float = THRESHOLD) -> dict[str, Floats]:
-    """Metrics of N images under weights (R, N), each (R,), all in 0..1.
+    """Metrics of N images under weights (R, N), each (R,), in 0..1.
 
-    Average precisions, means over the classes that have objects (of that size): `map` (COCO's, over IoU .50:.95), `ap50`, `ap75`,
-    `ap_small`, `ap_medium`, `ap_large`, `voc07_ap50` (11 points). Over all classes together, at IoU 0.5, of detections that score
-    `threshold` or more: `precision`, `recall`, `confidence` (mean score of the right ones), `background` (share of the detections
-    that lie on nothing, IoU below 0.1). Each object is found, or else `misclassified` (IoU 0.5 with a detection of another class),
-    or else `mislocalised` (IoU 0.1 to 0.5 with one of its own), or else `missed`: with `recall` these shares sum to 1.
-
-    What is undefined is 0: an average precision without any object of that size, a share of no detections.
+    Average precisions, averaged over the classes with objects (in that size range): `map` (COCO's, over IoU .50:.95), `ap50`,
+    `ap75`, `ap_small`, `ap_medium`, `ap_large`, `voc07_ap50` (11 points). The other metrics pool all classes, at IoU 0.5, over
+    detections with a score of at least `threshold`: `precision`, `recall`, `confidence` (mean score of true positives),
+    `background` (share of detections with IoU below 0.1). Each object is either found, or `misclassified` (IoU 0.5 with a
+    detection of another class), or `mislocalised` (IoU 0.1 to 0.5 with one of its class), or `missed`; these shares and `recall`
+    sum to 1. Undefined values are 0: average precision without objects in the size range, a share of no detections.
     """
     detections = sum(len(each.scores) for each in matches)
     parts = np.array_split(weights, max(1, detections * len(weights) // CHUNK))
@@ -141,18 +146,21 @@ def score(matches: Sequence[Matches], weights: npt.NDArray[np.int64], *, thresho
     return {name: np.concatenate([part[name] for part in scored]) for name in scored[0]}
 
 
-def calibrate(matches: Sequence[Matches]) -> Calibration:
-    """`score` at the best threshold on these images."""
-    threshold = best_threshold(matches)
+def calibrate(validation: Callable[[Condition], Sequence[Matches]], _: Condition) -> Calibration:
+    """`score` with the threshold that is best on clean validation images, for all conditions.
+
+    A user of the network would have chosen it before compressing anything.
+    """
+    threshold = best_threshold(validation(CLEAN))
     return Calibration(partial(score, threshold=threshold), {"threshold": threshold})
 
 
 def best_threshold(matches: Sequence[Matches]) -> float:
-    """The threshold of the best F1 at IoU 0.5 on images, the highest of equals; `THRESHOLD` if none is right."""
+    """Threshold with the best F1 at IoU 0.5, the highest among equals; `THRESHOLD` if no detection is right."""
     states, scores = (np.concatenate(part) for part in zip(*((each.coco[:, 0, 0], each.scores) for each in matches), strict=True))
-    asked = states != IGNORED
-    values, places = np.unique(-scores[asked], return_inverse=True)
-    right = np.cumsum(np.bincount(places, states[asked] == RIGHT, minlength=len(values)))
+    counted = states != IGNORED
+    values, places = np.unique(-scores[counted], return_inverse=True)
+    right = np.cumsum(np.bincount(places, states[counted] == RIGHT, minlength=len(values)))
     given = np.cumsum(np.bincount(places, minlength=len(values)))
     if not right.any():
         return THRESHOLD
@@ -170,20 +178,20 @@ def _average_precisions(matches: Sequence[Matches], weights: npt.NDArray[np.int6
     curves = dict(_curves())
     sums = {name: np.zeros(len(weights)) for name in curves}
     for label in np.unique(labels):
-        its = np.flatnonzero(labels == label)
-        its = its[np.argsort(-scores[its], kind="stable")]
-        states = np.concatenate([coco[its].reshape(len(its), -1), voc[its, None]], axis=1)
+        members = np.flatnonzero(labels == label)
+        members = members[np.argsort(-scores[members], kind="stable")]
+        states = np.concatenate([coco[members].reshape(len(members), -1), voc[members, None]], axis=1)
         for name, (size, columns, steps) in curves.items():
             for column in columns:
-                under = area(states[:, column], scores[its], image[its], times, objects[:, size, label], steps)
+                under = area(states[:, column], scores[members], image[members], times, objects[:, size, label], steps)
                 sums[name] += under / len(columns)
     present = {name: (objects[:, size] > 0).sum(axis=1) for name, (size, _, _) in curves.items()}
     return {name: np.divide(sums[name], present[name], out=np.zeros(len(weights)), where=present[name] > 0) for name in curves}
 
 
 def _curves() -> Iterable[tuple[str, tuple[int, Sequence[int], tuple[Steps, int]]]]:
-    """Of each average precision: which of `SIZES`, the columns of states that it averages, and where it reads the precision."""
-    many = len(LEVELS)
+    """Each average precision by name: index into `SIZES`, columns of the outcomes to average over, recalls to read at."""
+    many = len(MATCH_THRESHOLDS)
     yield "map", (0, range(many), (coco_steps, len(RECALLS)))
     yield "ap50", (0, [0], (coco_steps, len(RECALLS)))
     yield "ap75", (0, [5], (coco_steps, len(RECALLS)))
@@ -193,24 +201,28 @@ def _curves() -> Iterable[tuple[str, tuple[int, Sequence[int], tuple[Steps, int]
 
 
 def _voc_steps(right: npt.NDArray[np.int64], objects: Floats) -> npt.NDArray[np.int64]:
-    """How many of the recalls 0, 0.1, ... 1 are reached, exactly."""
+    """Number of the recalls 0, 0.1, ... 1 that are reached, in exact integer arithmetic."""
     return 10 * right // objects.astype(np.int64) + 1
 
 
 def _at_threshold(matches: Sequence[Matches], weights: npt.NDArray[np.int64], threshold: float) -> dict[str, Floats]:
     counts = np.array([_counts(each, threshold) for each in matches], np.float64)
-    right, given, confidence, stray, objects, *fates = (weights @ counts).T
+    right, given, confidence, background, objects, *fates = (weights @ counts).T
     shares = {
         "precision": (right, given),
         "confidence": (confidence, right),
-        "background": (stray, given),
+        "background": (background, given),
         **{name: (fate, objects) for name, fate in zip(("recall", "misclassified", "mislocalised", "missed"), fates, strict=True)},
     }
     return {name: np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0) for name, (part, whole) in shares.items()}
 
 
 def _counts(matches: Matches, threshold: float) -> tuple[float, ...]:
-    """Right detections, all that count, the sum of the right ones' scores, those on nothing; objects, and those of each fate."""
+    """Counts of one image.
+
+    True positives, counted detections, sum of the true positives' scores, detections on the background, objects, and objects of
+    each fate: found, misclassified, mislocalised, missed.
+    """
     shown = matches.scores >= threshold
     state = matches.coco[:, 0, 0]
     right = shown & (state == RIGHT)
@@ -218,4 +230,4 @@ def _counts(matches: Matches, threshold: float) -> tuple[float, ...]:
     fates = np.concatenate([matches.fates >= threshold, np.ones((len(matches.fates), 1), np.bool_)], axis=1)
     first = np.bincount(fates.argmax(axis=1), minlength=4)
     confidence = matches.scores[right].sum(dtype=np.float64)
-    return right.sum(), given.sum(), confidence, (given & matches.stray).sum(), len(fates), *first
+    return right.sum(), given.sum(), confidence, (given & matches.background).sum(), len(fates), *first

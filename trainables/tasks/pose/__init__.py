@@ -1,4 +1,4 @@
-"""Multi-person pose estimation (paper section III-D). Plain values: torch is imported by the functions that need it.
+"""Multi-person pose estimation (paper section III-D). Importing this loads no torch.
 
 To add an architecture or a data set, append a value to `ARCHITECTURES` or `DATASETS`.
 
@@ -7,26 +7,29 @@ expect.
 """
 
 import colorsys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image, ImageDraw
 
-from trainables.contracts import Architecture, Calibration, Condition, Dataset, Frames, Learner, Source, stack
+from trainables.contracts import Architecture, Dataset, Frames, Inputs, Learner, Source, Task, stack
+from trainables.tasks.pose import augmentation, coco, metrics, scenes, targets
+from trainables.tasks.pose.grouping import PUBLISHED
+from trainables.tasks.pose.skeleton import LIMBS, PARTS, REDUNDANT, labelled, moved, with_neck
 
 STRIDES = {"vgg19": 8, "small": 4}
-"""Pixels of a cell, by trunk."""
+"""Side of a cell in pixels, per backbone."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OpenPoseHyper:
-    """Hyper-parameters of OpenPose; defaults are the paper's (section III-D) and the published network's.
+    """Hyper-parameters of OpenPose. Defaults are the paper's (section III-D) and the published network's.
 
-    The paper names no optimiser beside its learning rate, and implementations scale the loss in every way. As it is scaled here
-    (see `PoseLearner.update`), SGD learns at that rate from random weights, and AdamW does not: it does at a tenth of it.
+    The paper states a learning rate but no optimiser, and implementations scale the loss differently. With the scaling used here
+    (see `PoseLearner.losses`), SGD trains at the paper's rate from random weights; AdamW needs a tenth of that rate.
     """
 
     batch_size: int = 8
@@ -36,34 +39,34 @@ class OpenPoseHyper:
     momentum: float = 0.9
     weight_decay: float = 0.0005
     clip: float = 0.0
-    """The most that the norm of the gradient may be; 0 clips nothing."""
-    trunk: Literal["vgg19", "small"] = "vgg19"
+    """Largest gradient norm; 0 disables clipping."""
+    backbone: Literal["vgg19", "small"] = "vgg19"
     width: int = 16
-    """Channels of the small trunk's first convolution; VGG19 has its own."""
-    stages: int = 6
+    """Channels of the small backbone's first convolution; VGG19's widths are fixed."""
+    cascade: int = 6
+    """Length of the cascade of refinement branches: the number of successive estimates of fields and maps."""
     size: tuple[int, int] = (368, 368)
-    """(H, W) of the crops of training; in evaluation whole images are brought to this height."""
+    """(H, W) in pixels of training crops. In evaluation whole images are scaled to this height."""
     person: float = 0.6
-    """Share of a crop's height that the person in its middle takes, before `scale`; 0 crops nobody, but the whole image."""
+    """Height of the person in the centre of a training crop, as a fraction of the crop's height and before `scale`. 0: crops are
+    not centred on people and show the whole image."""
     scale: tuple[float, float] = (0.5, 1.1)
+    """Range of the random scale factor in training."""
     rotation: float = 40.0
-    """Degrees, to either side."""
+    """Largest random rotation in training, in degrees, in both directions."""
     shift: float = 40.0
-    """Pixels of the crop, to either side."""
+    """Largest random shift in training, in pixels of the crop, in all directions."""
     flip: bool = True
-    """Half of the training images are mirrored, and left and right change names."""
+    """Mirror half of the training images and exchange left and right key points."""
     sigma: float = 7.0
-    """Pixels: the standard deviation of a part's heat map."""
+    """Standard deviation in pixels of the Gaussians in heat maps."""
     limb_width: float = 1.0
-    """Cells to either side of a limb."""
+    """Half-width of a limb in cells."""
 
 
 def _example(frames: Frames, target: Any, hyper: Any, rng: np.random.Generator | None) -> Any:
-    """For training a crop with its fields, maps and where they are known; for evaluation the whole image and the truth."""
-    from trainables.tasks.pose import augmentation, targets
-    from trainables.tasks.pose.skeleton import moved, with_neck
-
-    image, stride = frames[0], STRIDES[hyper.trunk]
+    """For training a crop with its fields, maps and mask of labelled cells; for evaluation the whole image and its people."""
+    image, stride = frames[0], STRIDES[hyper.backbone]
     native = image.shape[0], image.shape[1]
     if rng is None:
         move, size = augmentation.whole(native, hyper), (hyper.size[0], max(1, round(native[1] * hyper.size[0] / native[0])))
@@ -84,16 +87,14 @@ def _example(frames: Frames, target: Any, hyper: Any, rng: np.random.Generator |
 
 
 def _collate(examples: Sequence[Any]) -> Any:
-    """Crops as they are; whole images on grey of the largest's size, a multiple of all strides, with their own."""
+    """Stack training crops. Pad whole images with grey to the largest size, rounded up to a multiple of all strides."""
     if "fields" in examples[0]:
         return stack(examples)
     import torch
 
-    from trainables.tasks.pose.augmentation import GREY
-
     step = max(STRIDES.values())
     height, width = (-(-max(each["image"].shape[axis] for each in examples) // step) * step for axis in (0, 1))
-    images = np.full((len(examples), height, width, 3), GREY, np.uint8)
+    images = np.full((len(examples), height, width, 3), augmentation.GREY, np.uint8)
     for number, each in enumerate(examples):
         images[number, : each["image"].shape[0], : each["image"].shape[1]] = each["image"]
     return {
@@ -104,44 +105,8 @@ def _collate(examples: Sequence[Any]) -> Any:
     }
 
 
-def _learner(hyper: Any, source: Source, steps: int, device: str) -> Learner:  # noqa: ARG001
-    from trainables.tasks.pose.openpose import openpose
-
-    return openpose(hyper, STRIDES[hyper.trunk], steps, device)
-
-
-def _imagenet(network: Any) -> None:
-    from trainables.tasks.pose.openpose import imagenet
-
-    imagenet(network)
-
-
-def _statistics(predictions: Sequence[Any], batch: Any, source: Source) -> Sequence[Any]:  # noqa: ARG001
-    from trainables.tasks.pose.metrics import statistics
-
-    return statistics(predictions, batch["truths"])
-
-
-def _score(statistics: Sequence[Any], weights: npt.NDArray[np.int64]) -> Any:
-    from trainables.tasks.pose.metrics import score
-
-    return score(statistics, weights)
-
-
-def _calibrate(validation: Callable[[Condition], Sequence[Any]], condition: Condition) -> Calibration:
-    """The threshold of joints is chosen on clean for all conditions, the tuned one of people for each (paper section IV-D)."""
-    from trainables.tasks.pose.metrics import calibrate
-
-    return calibrate(validation(Condition()), validation(condition))
-
-
 def _picture(frames: Frames, prediction: Any) -> npt.NDArray[np.uint8]:
-    """The image with the skeletons that are found at the published threshold (paper figure 4): a colour for each limb."""
-    from PIL import Image, ImageDraw
-
-    from trainables.tasks.pose.grouping import PUBLISHED
-    from trainables.tasks.pose.skeleton import LIMBS, PARTS, REDUNDANT, with_neck
-
+    """The image with the skeletons found at the published threshold (paper figure 4), one colour per limb."""
     times = max(1, 320 // frames.shape[2])
     image = Image.fromarray(frames[0].repeat(times, axis=0).repeat(times, axis=1))
     draw, pen = ImageDraw.Draw(image), max(2, image.width // 160)
@@ -155,28 +120,25 @@ def _picture(frames: Frames, prediction: Any) -> npt.NDArray[np.uint8]:
     return np.asarray(image, np.uint8)
 
 
-def _street_people() -> Source:
-    from trainables.tasks.pose.scenes import street_people
-
-    return street_people()
-
-
-def _coco_people(root: Path) -> Source:
-    from trainables.tasks.pose.coco import coco_people
-
-    return coco_people(root)
-
-
 def _present(target: Any) -> Iterable[int]:
-    """Whether there is anybody with key points."""
-    from trainables.tasks.pose.skeleton import asked_for
-
-    return (0,) if asked_for(target).any() else ()
+    """(0,), the class person, where anybody has labelled key points."""
+    return (0,) if labelled(target).any() else ()
 
 
-OPENPOSE = Architecture(
-    name="openpose",
-    task="pose",
+def _learner(hyper: Any, source: Source, steps: int, device: str) -> Learner:  # noqa: ARG001
+    from trainables.tasks.pose.openpose import openpose
+
+    return openpose(hyper, STRIDES[hyper.backbone], steps, device)
+
+
+def _imagenet(network: Any) -> None:
+    from trainables.tasks.pose.openpose import imagenet
+
+    imagenet(network)
+
+
+POSE = Task(
+    name="pose",
     metric="oks_map",
     metrics={
         "oks_map": "max",
@@ -188,14 +150,20 @@ OPENPOSE = Architecture(
         "missed_joints": "min",
         "false_joints": "min",
     },
-    hyper=OpenPoseHyper,
-    example=_example,
-    learner=_learner,
-    statistics=_statistics,
-    score=_score,
-    calibrate=_calibrate,
+    statistics=metrics.statistics,
+    score=metrics.score,
     picture=_picture,
-    collate=_collate,
+    calibrate=metrics.calibrate,
+)
+
+INPUTS = Inputs(example=_example, collate=_collate)
+
+OPENPOSE = Architecture(
+    name="openpose",
+    task=POSE,
+    inputs=INPUTS,
+    hyper=OpenPoseHyper(),
+    learner=_learner,
     initial={"imagenet": _imagenet},
 )
 
@@ -204,16 +172,16 @@ ARCHITECTURES = (OPENPOSE,)
 DATASETS = (
     Dataset(
         name="street_people",
-        task="pose",
+        task=POSE.name,
         summary="embedded procedural streets with one to five people, 17 key points",
         present=_present,
-        make=_street_people,
+        make=scenes.street_people,
     ),
     Dataset(
         name="coco_people",
-        task="pose",
-        summary="COCO 2017's key points in its native tree (train2017, val2017, annotations)",
+        task=POSE.name,
+        summary="COCO 2017's key points in their native layout (train2017, val2017, annotations)",
         present=_present,
-        open=_coco_people,
+        open=coco.coco_people,
     ),
 )

@@ -1,6 +1,6 @@
-"""COCO 2017's key points (Lin et al. 2014) in its native tree.
+"""COCO 2017's key points (Lin et al. 2014) in its native directory layout.
 
-To read another year, change the names of `PARTS`.
+To read another year, change the folder names in `PARTS`.
 """
 
 import json
@@ -16,27 +16,26 @@ import numpy.typing as npt
 from trainables.contracts import Source
 from trainables.data.files import fingerprint
 from trainables.data.image_files import ImageSplit
-from trainables.tasks.pose.skeleton import KEYPOINTS, People
 from trainables.data.splitting import held_out
+from trainables.tasks.pose.skeleton import KEYPOINTS, People
 
 PARTS = ("train2017", "val2017")
-"""The folder of the images that are for training and validation, and of those that are for test: test's labels are not public."""
+"""Image folder for training and validation, and image folder for test; the labels of COCO's own test images are not public."""
 
 
 def coco_people(root: Path) -> Source:
     """Open `train2017/`, `val2017/` and `annotations/person_keypoints_{train,val}2017.json`.
 
-    Test is val2017; validation is a twentieth of train2017, chosen by the hash of the images' names. Both have images without
-    people, where all that is found is false; training takes those that have somebody with key points. Raises ValueError naming the
-    file that is missing or malformed. The official training annotations are large: opening them takes a while and gigabytes of
-    memory.
+    The test split is val2017; the validation split is 5 % of train2017, chosen by the hash of the image names. Both include images
+    without people, where every detection is a false positive; the training split only has images with labelled key points. Opening
+    the official training annotations takes gigabytes of memory. Raises ValueError naming the file that is missing or malformed.
     """
     train, test = (_read(root, part) for part in PARTS)
     others, val = held_out(list(train))
-    learnt = tuple(name for name in others if (train[name].keypoints[..., 2] > 0).any())
-    if not learnt:
-        raise ValueError(f"{root / _annotations(PARTS[0])}: no training image has anybody with key points; is it as distributed?")
-    chosen = {"train": (train, learnt), "val": (train, val), "test": (test, tuple(test))}
+    with_people = tuple(name for name in others if (train[name].keypoints[..., 2] > 0).any())
+    if not with_people:
+        raise ValueError(f"{root / _annotations(PARTS[0])}: no training image has labelled key points; restore the file")
+    chosen = {"train": (train, with_people), "val": (train, val), "test": (test, tuple(test))}
     splits = {
         name: ImageSplit(root=root, images=names, truth=_Chosen(tuple(found[each] for each in names)).truth)
         for name, (found, names) in chosen.items()
@@ -54,16 +53,16 @@ def _annotations(part: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class _Image:
-    """The people of one image, as annotated."""
+    """The annotated people of one image."""
 
     size: tuple[int, int]
-    """H, W."""
+    """(H, W) in pixels."""
     keypoints: npt.NDArray[np.float32]
     boxes: npt.NDArray[np.float32]
     areas: npt.NDArray[np.float32]
     crowd: npt.NDArray[np.bool_]
     outlines: tuple[Any, ...]
-    """Of those without key points: polygons as arrays (K, 2), or the run lengths of a mask."""
+    """Outlines of people without labelled key points: polygons (K, 2), or run lengths (K,) of a mask."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ class _Chosen:
 
 
 def covered(outlines: Sequence[Any], size: tuple[int, int]) -> npt.NDArray[np.bool_]:
-    """(H, W): the pixels within polygons (K, 2), or within masks whose run lengths, off and on, go down the columns."""
+    """Mask (H, W) of the pixels inside polygons (K, 2) or masks, given as run lengths (K,): off, on, off, ... down the columns."""
     found = np.zeros(size, np.uint8)
     for outline in outlines:
         if isinstance(outline, np.ndarray) and outline.ndim == 2:
@@ -97,11 +96,11 @@ def covered(outlines: Sequence[Any], size: tuple[int, int]) -> npt.NDArray[np.bo
 
 
 def _read(root: Path, part: str) -> Mapping[str, _Image]:
-    """The images of one file of annotations with their people, by path, sorted."""
+    """The images of one annotation file with their people, by relative path, sorted."""
     path = root / _annotations(part)
     if not path.is_file():
         raise ValueError(
-            f"{path}: missing; --data coco_people=PATH must be the folder that holds annotations, {' and '.join(PARTS)}"
+            f"{path}: no such file; set --data coco_people=PATH to the folder that holds annotations, {' and '.join(PARTS)}"
         )
     try:
         found = json.loads(path.read_bytes())
@@ -113,11 +112,11 @@ def _read(root: Path, part: str) -> Mapping[str, _Image]:
             f"{part}/{each['file_name']}": _image((int(each["height"]), int(each["width"])), people[each["id"]])
             for each in sorted(found["images"], key=lambda each: str(each["file_name"]))
         }
-    except (ValueError, KeyError, TypeError) as error:  # of JSON, of what it lacks, of what it holds instead
-        reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
-        raise ValueError(f"{path}: not key points in COCO's format ({reason}); restore the file") from error
+    except (ValueError, KeyError, TypeError) as error:  # no JSON, a missing key or id, a value of another type
+        reason = f"no entry {error}" if isinstance(error, KeyError) else str(error)
+        raise ValueError(f"{path}: not COCO key-point annotations ({reason}); restore the file") from error
     if names != [KEYPOINTS]:
-        raise ValueError(f"{path}: its key points of a person are not COCO's 17; restore the file")
+        raise ValueError(f"{path}: category person does not have COCO's 17 key points; restore the file")
     return images
 
 
@@ -142,10 +141,10 @@ def _image(size: tuple[int, int], people: Sequence[Mapping[str, Any]]) -> _Image
 
 
 def _outlines(segmentation: Any, size: tuple[int, int]) -> list[npt.NDArray[Any]]:
-    """Polygons, or a mask's run lengths. Raises ValueError for what is neither, or is a mask of another size."""
+    """Polygons, or the run lengths of a mask. Raises ValueError for run lengths that do not add up to the image's pixels."""
     if isinstance(segmentation, list):
         return [np.array(polygon, np.float32).reshape(-1, 2) for polygon in segmentation]
     counts = segmentation["counts"]
     if not isinstance(counts, list) or sum(counts) != size[0] * size[1]:
-        raise ValueError("a mask whose run lengths are not those of its image")
+        raise ValueError("a mask's run lengths do not add up to the pixels of its image")
     return [np.array(counts, np.int64)]

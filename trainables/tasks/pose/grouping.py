@@ -1,7 +1,7 @@
-"""From maps and fields to people (Cao et al. 2017): peaks, limbs between them, and people put together from limbs.
+"""Decoding of heat maps and affinity fields into people (Cao et al. 2017): peaks, links between peaks, assembly of people.
 
-What peaks there are and how well each pair of them is joined is computed once, all pairs at a time; a threshold then only takes
-peaks away, so that many thresholds cost little more than one.
+Peaks and links are computed once, for all pairs of peaks at a time. A confidence threshold then only removes peaks, so that many
+thresholds cost little more than one.
 """
 
 from collections.abc import Sequence
@@ -17,43 +17,43 @@ Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
 
 THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
-"""The confidences from which on a peak may be taken for a joint; everything is found at each."""
+"""Confidences that a peak must exceed to become a joint; people are decoded at each of these thresholds."""
 PUBLISHED = THRESHOLDS.index(0.1)
-"""The published one."""
+"""Index of the published threshold."""
 MOST = 40
-"""Peaks of a part that are looked at, the highest: an untrained network has hundreds."""
+"""At most this many peaks per part are used, the highest; an untrained network yields hundreds."""
 
 PLACES = np.linspace(0, 1, 10, dtype=np.float32)
-"""Where on a limb the field is read, from its beginning to its end."""
+"""Sampling positions along a limb, as fractions of its length."""
 AFFINITY, MISSES = 0.05, 1
-"""How much of the field in the limb's direction a place must have more than, and how many places may have less."""
-LEAST_PARTS, LEAST_SCORE = 3, 0.2
-"""A person has so many parts, and so high a mean of what its parts and limbs score."""
+"""The field's component along a limb must exceed `AFFINITY` at all sampling positions except at most `MISSES`."""
+MIN_PARTS, MIN_SCORE = 3, 0.2
+"""Smallest number of parts of a person, and smallest total score of its parts and limbs per part."""
 
 
 class Found(NamedTuple):
-    """People found at a threshold, P of them."""
+    """The P people found at one threshold."""
 
     keypoints: Floats
-    """(P, 17, 3): x and y, and the confidence; zeros where there is none."""
+    """(P, 17, 3): x, y and confidence; zeros for missing key points."""
     scores: Floats
-    """(P,): the sum of the parts' confidences over the number of parts there are, in 0..1: mean confidence x share found."""
+    """(P,) in 0..1: sum of the confidences of the parts found, divided by the number of parts of a body (18)."""
 
 
 @dataclass(frozen=True)
 class Peaks:
-    """K places where parts may be, by part."""
+    """K candidate positions of parts, ordered by part and falling score."""
 
     part: Integers
     x: Floats
     y: Floats
-    """In cells; the middle of cell i is i + 0.5."""
+    """Coordinates in cells; the centre of cell i is i + 0.5."""
     score: Floats
 
 
 @dataclass(frozen=True)
 class Links:
-    """C pairs of peaks that the fields join, by limb and falling score."""
+    """C pairs of peaks joined by the fields, ordered by limb and falling score."""
 
     limb: Integers
     first: Integers
@@ -62,16 +62,16 @@ class Links:
 
 
 def people(maps: Floats, fields: Floats, thresholds: Sequence[float] = THRESHOLDS) -> list[Found]:
-    """The people in maps (18 or more, h, w) and fields (38, h, w) at each threshold; places are in cells."""
+    """Decode heat maps (18 or more, h, w) and fields (38, h, w) into people at each threshold, with coordinates in cells."""
     found = peaks(maps[: len(PARTS)], min(thresholds))
     joined = links(found, fields)
     return [_people(found, joined, threshold) for threshold in thresholds]
 
 
 def peaks(maps: Floats, least: float) -> Peaks:
-    """Where maps (18, h, w) are higher than at the eight neighbours, and than `least`, to a fraction of a cell.
+    """Local maxima of maps (18, h, w) above `least`, among eight neighbours, with sub-cell coordinates.
 
-    The fraction is where a Gaussian through the peak and its neighbours has its top.
+    The sub-cell offset is the top of a Gaussian through the peak and its two neighbours along each axis.
     """
     padded = np.pad(maps, ((0, 0), (1, 1), (1, 1)), constant_values=-np.inf)
     height, width = maps.shape[1:]
@@ -79,7 +79,7 @@ def peaks(maps: Floats, least: float) -> Peaks:
     for row in range(3):
         for column in range(3):
             neighbour = padded[:, row : row + height, column : column + width]
-            if (row, column) < (1, 1):  # of equal neighbours the last one is the peak
+            if (row, column) < (1, 1):  # among equal neighbours the last is the peak
                 top &= maps >= neighbour
             elif (row, column) > (1, 1):
                 top &= maps > neighbour
@@ -95,23 +95,23 @@ def peaks(maps: Floats, least: float) -> Peaks:
 
 
 def _offset(before: Floats, top: Floats, after: Floats) -> Floats:
-    """Of a Gaussian's top from the middle of the highest of three cells; 0 at an edge, at most half a cell."""
+    """Offset of a Gaussian's top from the centre of the middle cell, at most half a cell; 0 at the border of the map."""
     inside = np.isfinite(before) & np.isfinite(after)
-    # Below a thousandth of the top, where a network's maps are also negative, the neighbour says no more than "low".
+    # Neighbours are raised to a thousandth of the top: networks also output negative values, which have no logarithm.
     low, middle, high = (np.log(np.maximum(np.where(inside, each, top), top / 1000)) for each in (before, top, after))
     bend = low - 2 * middle + high
     return np.asarray(np.clip(np.divide((low - high) / 2, bend, out=np.zeros_like(bend), where=bend < -1e-6), -0.5, 0.5))
 
 
 def links(found: Peaks, fields: Floats) -> Links:
-    """All pairs of peaks that a limb's field joins: its mean along the line between them, less for those too far apart."""
+    """Pairs of peaks joined by a limb's field. The score is the field's mean along the line, reduced for distant pairs."""
     starts = np.searchsorted(found.part, np.arange(len(PARTS) + 1))
     pairs = []
     for limb, (one, other) in enumerate(LIMB_ENDS):
         first, second = np.meshgrid(np.arange(starts[one], starts[one + 1]), np.arange(starts[other], starts[other + 1]))
         pairs.append(np.stack([np.full(first.size, limb), first.ravel(), second.ravel()]))
     limb, first, second = np.concatenate(pairs, axis=1)
-    for places in (PLACES[1::3], PLACES):  # most pairs are nothing, which a few places show
+    for places in (PLACES[1::3], PLACES):  # a few positions rule out most pairs
         along, length = _along(found, fields, limb, first, second, places)
         kept = (along <= AFFINITY).sum(axis=1) <= MISSES
         limb, first, second, along, length = limb[kept], first[kept], second[kept], along[kept], length[kept]
@@ -124,7 +124,7 @@ def links(found: Peaks, fields: Floats) -> Links:
 def _along(
     found: Peaks, fields: Floats, limb: Integers, first: Integers, second: Integers, places: Floats
 ) -> tuple[Floats, Floats]:
-    """How much of the field points from one peak to the other, at places between them, (C, places); and how far it is, (C,)."""
+    """Components of the field along the line between two peaks, (C, places), and the lengths of the lines in cells, (C,)."""
     right, down = found.x[second] - found.x[first], found.y[second] - found.y[first]
     length = np.maximum(np.hypot(right, down), np.float32(1e-6))
     x, y = (start[first][:, None] + step[:, None] * places for start, step in ((found.x, right), (found.y, down)))
@@ -133,7 +133,7 @@ def _along(
 
 
 def _read(fields: Floats, channel: Integers, x: Floats, y: Floats) -> Floats:
-    """(C, K) values of a channel (C,) at places in cells, between the middles of cells linearly."""
+    """Values (C, K) of one channel per row, bilinearly interpolated at coordinates in cells."""
     height, width = fields.shape[1:]
     x, y = np.clip(x - 0.5, 0, width - 1), np.clip(y - 0.5, 0, height - 1)
     j, i = np.minimum(x.astype(np.int64), max(width - 2, 0)), np.minimum(y.astype(np.int64), max(height - 2, 0))
@@ -146,14 +146,16 @@ def _read(fields: Floats, channel: Integers, x: Floats, y: Floats) -> Floats:
 
 @dataclass(eq=False)
 class _Person:
-    """Somebody who is being put together: the peak of each part that there is, and what parts and limbs score in sum."""
+    """A person under assembly."""
 
     peaks: dict[int, int]
+    """Index of the peak of each part found so far."""
     total: float
+    """Sum of the scores of parts and limbs."""
 
 
 def _people(found: Peaks, joined: Links, threshold: float) -> Found:
-    """People at a threshold: limbs are taken greedily, the best first, none of an end that is taken."""
+    """People at a threshold, assembled greedily: limb by limb, best link first; each peak is used at most once per limb."""
     allowed = found.score > threshold
     places = np.flatnonzero(allowed[joined.first] & allowed[joined.second])
     limbs = (each[places].tolist() for each in (joined.limb, joined.first, joined.second, joined.score))
@@ -164,12 +166,12 @@ def _people(found: Peaks, joined: Links, threshold: float) -> Found:
         if (limb, 0, first) in taken or (limb, 1, second) in taken:
             continue
         taken |= {(limb, 0, first), (limb, 1, second)}
-        _give(everybody, dict(zip(parts[limb], (first, second), strict=True)), score, confidence, limb)
+        _add(everybody, dict(zip(parts[limb], (first, second), strict=True)), score, confidence, limb)
     return _kept(found, everybody)
 
 
-def _give(everybody: list[_Person], ends: dict[int, int], score: float, confidence: list[float], limb: int) -> None:
-    """Give a limb to whom it belongs: to the person of either end, to both, who are then one, or to a new person."""
+def _add(everybody: list[_Person], ends: dict[int, int], score: float, confidence: list[float], limb: int) -> None:
+    """Add a limb to the person who has one of its ends, merge the two people who have one end each, or start a person."""
     owners = [person for person in everybody if ends.items() & person.peaks.items()]
     if not owners:
         if limb < len(LIMB_ENDS) - REDUNDANT:
@@ -186,8 +188,8 @@ def _give(everybody: list[_Person], ends: dict[int, int], score: float, confiden
 
 
 def _kept(found: Peaks, everybody: list[_Person]) -> Found:
-    """Those who are enough of a person, as key points."""
-    kept = [each for each in everybody if len(each.peaks) >= LEAST_PARTS and each.total / len(each.peaks) >= LEAST_SCORE]
+    """Key points of the people with enough parts and a high enough score."""
+    kept = [each for each in everybody if len(each.peaks) >= MIN_PARTS and each.total / len(each.peaks) >= MIN_SCORE]
     parts = np.zeros((len(kept), len(PARTS), 3), np.float32)
     values = np.stack([found.x, found.y, found.score], axis=-1)
     for number, each in enumerate(kept):

@@ -1,28 +1,29 @@
-"""Pose metrics: COCO's average precision over likenesses of key points, as the paper's Table IV, and joints missed and made up.
+"""Pose metrics: COCO's average precision over object key-point similarity (OKS, paper table IV), and missed and false joints.
 
-What each image contributes (`Sighting`) is found once for every threshold of `grouping.THRESHOLDS`; a resample then only weighs
-images. To add a metric of joints, count it by image in `_joints` and divide in `score`; to add an average precision, give it a line
-in `CURVES`.
+The contribution of each image (`Matches`) is computed once, for every confidence threshold in `grouping.THRESHOLDS`; a resample
+only reweights images. To add a metric of joints, count it per image in `_joints` and divide in `score`. To add an average
+precision, give it a line in `CURVES`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from trainables.contracts import CLEAN, Calibration, Condition, Source
 from trainables.tasks.average_precision import Bools, Floats, area, assigned, outcomes, outside
-from trainables.contracts import Calibration
 from trainables.tasks.pose.grouping import PUBLISHED, THRESHOLDS, Found
-from trainables.tasks.pose.skeleton import People, asked_for, likeness
+from trainables.tasks.pose.skeleton import People, keypoint_similarity, labelled
 
 SIZES = np.array([(0, 1e10), (32**2, 96**2), (96**2, 1e10)])
-"""Least and most area, in pixels, of COCO's people: all, medium, large."""
+"""Smallest and largest area, in pixels, of COCO's size ranges of people: all, medium, large."""
 MOST = 20
-"""People in an image that COCO looks at."""
-NEAR = 0.5
-"""The likeness of a single joint from which on it is found."""
+"""COCO scores at most this many detected people per image."""
+FOUND = 0.5
+"""Smallest key-point similarity at which a joint counts as found."""
 CURVES: Mapping[str, tuple[int, slice]] = {
     "oks_map": (0, slice(None)),
     "ap50": (0, slice(0, 1)),
@@ -30,39 +31,38 @@ CURVES: Mapping[str, tuple[int, slice]] = {
     "ap_medium": (1, slice(None)),
     "ap_large": (2, slice(None)),
 }
-"""Of each average precision: which of `SIZES`, and which of `LEVELS` it is the mean over."""
+"""Each average precision by name: index into `SIZES`, and the `MATCH_THRESHOLDS` it is averaged over."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sighting:
-    """What one image contributes."""
+class Matches:
+    """Contribution of one image."""
 
     scores: tuple[npt.NDArray[np.float32], ...]
-    """(D,) of the people found at each threshold, falling."""
+    """Scores (D,) of the people found at each confidence threshold, falling."""
     states: tuple[npt.NDArray[np.int8], ...]
-    """(D, 3, 10), what became of each for every one of `SIZES` and `LEVELS`."""
+    """Their outcomes, (D, 3, 10), for each of `SIZES` and `MATCH_THRESHOLDS`."""
     people: npt.NDArray[np.int64]
-    """(3,), how many there are to be found of each of `SIZES`."""
+    """(3,), number of counted people for each of `SIZES`."""
     joints: npt.NDArray[np.int64]
-    """(thresholds, 3): joints found, those of them that are right, and joints that there are."""
+    """(thresholds, 3): detected joints, true positives among them, and labelled joints."""
 
 
-def statistics(predictions: Sequence[Sequence[Found]], truths: Sequence[People]) -> list[Sighting]:
-    """What each image contributes, from the people found at each threshold and the true ones, both in native pixels."""
-    return [_sighting(found, truth) for found, truth in zip(predictions, truths, strict=True)]
+def statistics(predictions: Sequence[Sequence[Found]], batch: Mapping[str, Any], source: Source) -> list[Matches]:  # noqa: ARG001
+    """Contribution of each image, from the people found at each threshold and the batch's `truths`, both in native pixels."""
+    return [_matches(found, truth) for found, truth in zip(predictions, batch["truths"], strict=True)]
 
 
-def _sighting(found: Sequence[Found], truth: People) -> Sighting:
-    unasked = ~asked_for(truth)
-    beyond = outside(truth["areas"], SIZES) | unasked
+def _matches(found: Sequence[Found], truth: People) -> Matches:
+    excluded = outside(truth["areas"], SIZES) | ~labelled(truth)
     every = [_ranked(each) for each in found]
-    return Sighting(
+    return Matches(
         scores=tuple(each.scores for each in every),
         states=tuple(
-            outcomes(assigned(similarity(each.keypoints, truth), beyond, truth["crowd"]), beyond, outside(_extents(each), SIZES))
+            outcomes(assigned(oks(each.keypoints, truth), excluded, truth["crowd"]), excluded, outside(_extents(each), SIZES))
             for each in every
         ),
-        people=(~beyond).sum(axis=1),
+        people=(~excluded).sum(axis=1),
         joints=np.array([_joints(each.keypoints, truth) for each in found], np.int64),
     )
 
@@ -73,93 +73,97 @@ def _ranked(found: Found) -> Found:
 
 
 def _extents(found: Found) -> Floats:
-    """(P,) areas of the boxes around found people's key points, those that are nowhere included, as COCO's program takes them."""
+    """Areas (P,) of the boxes around all key points of found people; as in COCO's program, missing key points count as (0, 0)."""
     places = found.keypoints[..., :2].astype(np.float64)
     return np.asarray((places.max(axis=1) - places.min(axis=1)).prod(axis=-1))
 
 
-def similarity(keypoints: npt.NDArray[np.float32], truth: People) -> Floats:
-    """(P, N) object key-point similarities of found people (P, 17, 3) and true ones, in 0..1: the mean over labelled points.
+def oks(keypoints: npt.NDArray[np.float32], truth: People) -> Floats:
+    """Object key-point similarity (P, N) in 0..1 of found people (P, 17, 3) and N true ones: the mean over labelled key points.
 
-    Where somebody has none, the distance to a box of three times the size stands for that to the points, as in COCO's program.
+    As in COCO's program, a person without labelled key points is compared by the distance to a box of three times the size.
     """
-    labelled = truth["keypoints"][..., 2] > 0
-    anybody: Bools = np.asarray(labelled.any(axis=1))[:, None]
+    known = truth["keypoints"][..., 2] > 0
+    any_known: Bools = np.asarray(known.any(axis=1))[:, None]
     found = keypoints[:, None, :, :2].astype(np.float64)
     start, end = truth["boxes"][:, None, :2], truth["boxes"][:, None, 2:]
     around = found - np.clip(found, 2 * start - end, 2 * end - start)
-    apart = np.where(anybody[..., None], found - truth["keypoints"][..., :2], around)
-    counted = labelled | ~anybody
-    return np.asarray((likeness(apart, truth["areas"]) * counted).sum(axis=-1) / counted.sum(axis=-1))
+    offsets = np.where(any_known[..., None], found - truth["keypoints"][..., :2], around)
+    counted = known | ~any_known
+    return np.asarray((keypoint_similarity(offsets, truth["areas"]) * counted).sum(axis=-1) / counted.sum(axis=-1))
 
 
 def _joints(keypoints: npt.NDArray[np.float32], truth: People) -> tuple[int, int, int]:
-    """Joints found, those of them that are right, and joints that are labelled.
+    """Numbers of detected joints, of true positives among them, and of labelled joints.
 
-    Of each kind, the most alike are paired first. What is none, but lies in the box of somebody without labels, is left out.
+    Per key point, the most similar pairs are matched first. Unmatched detections inside an unlabelled person's box do not count.
     """
-    there = keypoints[..., 2] > 0
-    labelled = (truth["keypoints"][..., 2] > 0) & asked_for(truth)[:, None]
-    apart = keypoints[:, None, :, :2].astype(np.float64) - truth["keypoints"][None, :, :, :2]
-    near = likeness(apart, truth["areas"]) * there[:, None] * labelled
-    right = np.zeros_like(there)
-    taken = np.zeros_like(labelled)
-    candidates = np.argwhere(near >= NEAR)
+    present = keypoints[..., 2] > 0
+    known = (truth["keypoints"][..., 2] > 0) & labelled(truth)[:, None]
+    offsets = keypoints[:, None, :, :2].astype(np.float64) - truth["keypoints"][None, :, :, :2]
+    near = keypoint_similarity(offsets, truth["areas"]) * present[:, None] * known
+    right = np.zeros_like(present)
+    taken = np.zeros_like(known)
+    candidates = np.argwhere(near >= FOUND)
     for one, other, joint in candidates[np.argsort(-near[tuple(candidates.T)], kind="stable")]:
         if not right[one, joint] and not taken[other, joint]:
             right[one, joint] = taken[other, joint] = True
-    boxes = truth["boxes"][~asked_for(truth)]
+    boxes = truth["boxes"][~labelled(truth)]
     places = keypoints[..., None, :2]
     within = ((places >= boxes[:, :2]) & (places <= boxes[:, 2:])).all(axis=-1).any(axis=-1)
-    return int((there & (right | ~within)).sum()), int(right.sum()), int(labelled.sum())
+    return int((present & (right | ~within)).sum()), int(right.sum()), int(known.sum())
 
 
 def score(
-    sightings: Sequence[Sighting], weights: npt.NDArray[np.int64], *, joints: int = PUBLISHED, tuned: int = PUBLISHED
+    matches: Sequence[Matches], weights: npt.NDArray[np.int64], *, joints: int = PUBLISHED, tuned: int = PUBLISHED
 ) -> dict[str, Floats]:
-    """Metrics of N images under weights (R, N), each (R,), all in 0..1.
+    """Metrics of N images under weights (R, N), each (R,), in 0..1.
 
-    At the published threshold, average precisions over COCO's ten likenesses: `oks_map`, `ap50`, `ap75`, `ap_medium`, `ap_large`.
-    At the threshold number `tuned`: `oks_map_tuned`. At `joints`: `missed_joints`, of those there are, and `false_joints`, of those
-    found. What is undefined is 0: a precision without anybody of that size, a share of no joints.
+    Average precisions at the published confidence threshold: `oks_map` (over OKS .50:.95), `ap50`, `ap75`, `ap_medium`, `ap_large`;
+    at the threshold with index `tuned`: `oks_map_tuned`. At the threshold with index `joints`: `missed_joints` (share of labelled
+    joints) and `false_joints` (share of detected joints). Undefined values are 0: a precision without people in the size range, a
+    share of no joints.
     """
-    found = {name: _average_precision(sightings, weights, PUBLISHED, name) for name in CURVES}
-    found["oks_map_tuned"] = found["oks_map"] if tuned == PUBLISHED else _average_precision(sightings, weights, tuned, "oks_map")
-    given, right, there = (weights @ np.array([each.joints[joints] for each in sightings], np.float64)).T
-    for name, part, whole in (("missed_joints", there - right, there), ("false_joints", given - right, given)):
+    found = {name: _average_precision(matches, weights, PUBLISHED, name) for name in CURVES}
+    found["oks_map_tuned"] = found["oks_map"] if tuned == PUBLISHED else _average_precision(matches, weights, tuned, "oks_map")
+    given, right, known = (weights @ np.array([each.joints[joints] for each in matches], np.float64)).T
+    for name, part, whole in (("missed_joints", known - right, known), ("false_joints", given - right, given)):
         found[name] = np.divide(part, whole, out=np.zeros(len(weights)), where=whole > 0)
     return found
 
 
-def _average_precision(sightings: Sequence[Sighting], weights: npt.NDArray[np.int64], threshold: int, name: str) -> Floats:
-    """(R,) mean areas under the curves of `CURVES`."""
-    size, levels = CURVES[name]
-    scores = np.concatenate([each.scores[threshold] for each in sightings])
+def _average_precision(matches: Sequence[Matches], weights: npt.NDArray[np.int64], threshold: int, name: str) -> Floats:
+    """One average precision of `CURVES`, (R,)."""
+    size, thresholds = CURVES[name]
+    scores = np.concatenate([each.scores[threshold] for each in matches])
     order = np.argsort(-scores, kind="stable")
-    image = np.repeat(np.arange(len(sightings)), [len(each.scores[threshold]) for each in sightings])[order]
-    states = np.concatenate([each.states[threshold] for each in sightings])[order, size, levels]
-    people = weights.astype(np.float64) @ np.array([each.people[size] for each in sightings], np.float64)
+    image = np.repeat(np.arange(len(matches)), [len(each.scores[threshold]) for each in matches])[order]
+    states = np.concatenate([each.states[threshold] for each in matches])[order, size, thresholds]
+    people = weights.astype(np.float64) @ np.array([each.people[size] for each in matches], np.float64)
     times = np.ascontiguousarray(weights.T.astype(np.int32))
     return np.asarray(np.mean([area(column, scores[order], image, times, people) for column in states.T], axis=0))
 
 
-def calibrate(clean: Sequence[Sighting], same: Sequence[Sighting]) -> Calibration:
-    """`score` at the best thresholds on validation: for joints on `clean` imagery, the tuned one under the `same` condition."""
-    joints, tuned = best_for_joints(clean), best_for_people(same)
+def calibrate(validation: Callable[[Condition], Sequence[Matches]], condition: Condition) -> Calibration:
+    """`score` with the best confidence thresholds on validation (paper section IV-D).
+
+    The threshold of joints is chosen on clean images for all conditions, the tuned threshold under the condition itself.
+    """
+    joints, tuned = best_for_joints(validation(CLEAN)), best_for_people(validation(condition))
     chosen = {"joint_threshold": THRESHOLDS[joints], "tuned_threshold": THRESHOLDS[tuned]}
     return Calibration(partial(score, joints=joints, tuned=tuned), chosen)
 
 
-def best_for_joints(sightings: Sequence[Sighting]) -> int:
-    """The number of the threshold of the best F1 of joints, the published one if there is no best."""
-    given, right, there = np.sum([each.joints for each in sightings], axis=0).astype(np.float64).T
-    return _best(2 * right / np.maximum(given + there, 1))
+def best_for_joints(matches: Sequence[Matches]) -> int:
+    """Index of the threshold with the best F1 of joints; the published one where it is among the best."""
+    given, right, known = np.sum([each.joints for each in matches], axis=0).astype(np.float64).T
+    return _best(2 * right / np.maximum(given + known, 1))
 
 
-def best_for_people(sightings: Sequence[Sighting]) -> int:
-    """The number of the threshold of the best `oks_map`, the published one if there is no best."""
-    once = np.ones((1, len(sightings)), np.int64)
-    return _best(np.array([_average_precision(sightings, once, place, "oks_map")[0] for place in range(len(THRESHOLDS))]))
+def best_for_people(matches: Sequence[Matches]) -> int:
+    """Index of the threshold with the best `oks_map`; the published one where it is among the best."""
+    once = np.ones((1, len(matches)), np.int64)
+    return _best(np.array([_average_precision(matches, once, place, "oks_map")[0] for place in range(len(THRESHOLDS))]))
 
 
 def _best(values: Floats) -> int:

@@ -1,7 +1,7 @@
-"""OpenPose (Cao, Simon, Wei and Sheikh 2017), the paper's pose network (section III-D), and how it is trained.
+"""OpenPose (Cao, Simon, Wei and Sheikh 2017), the paper's pose network (section III-D), and its training.
 
-Stages, their width and the trunk are hyper-parameters. Another pose network is one more `nn.Module` that maps (N, 3, H, W) to the
-(fields, maps) of each of its stages, given to `PoseLearner` with its stride in `STRIDES`.
+The backbone, its width and the length of the cascade are hyper-parameters. Another pose network is an `nn.Module` that maps images
+(N, 3, H, W) to the list of its `Estimate`s; pass it to `PoseLearner` with its stride.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,34 +12,33 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from trainables.networks.initial import published
-from trainables.networks.optimisation import Optimisation
+from trainables.networks.imagenet import normalised
+from trainables.networks.initial import copy_convolutions, published
+from trainables.networks.learner import OneNetworkLearner
 from trainables.tasks.pose.grouping import Found, people
 from trainables.tasks.pose.targets import FIELDS, MAPS
 
-MEAN, DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-"""ImageNet's, of RGB in 0..255, which VGG's weights expect."""
 BORROWED = 10
-"""Convolutions of VGG19 to conv4_2."""
-Stage = tuple[Tensor, Tensor]
+"""Number of VGG19's convolutions in the backbone, up to conv4_2."""
+Estimate = tuple[Tensor, Tensor]
 """Fields (N, 38, h, w) and maps (N, 19, h, w)."""
 
 
 def vgg19() -> nn.Sequential:
-    """VGG19 to conv4_2, of stride 8, and the two convolutions that narrow it to 128 channels."""
-    stages = ((64, 64), (128, 128), (256, 256, 256, 256), (512, 512))
+    """VGG19 up to conv4_2, with stride 8, and two convolutions that reduce it to 128 channels."""
+    blocks = ((64, 64), (128, 128), (256, 256, 256, 256), (512, 512))
     layers: list[nn.Module] = []
     before = 3
-    for number, stage in enumerate(stages):
+    for number, block in enumerate(blocks):
         layers += [nn.MaxPool2d(2, 2)] if number else []
-        for after in stage:
+        for after in block:
             layers += _convolution(before, after, 3)
             before = after
     return nn.Sequential(*layers, *_convolution(512, 256, 3), *_convolution(256, 128, 3))
 
 
 def small(width: int) -> nn.Sequential:
-    """The reduced trunk of the embedded study, of stride 4 and 4 x `width` channels, with batch norm."""
+    """The reduced backbone of the embedded study, with stride 4, 4 x `width` output channels and batch norm."""
     widths = (3, width, 2 * width, 4 * width, 4 * width, 4 * width)
     return nn.Sequential(
         *(
@@ -54,7 +53,7 @@ def _convolution(before: int, after: int, kernel: int) -> list[nn.Module]:
 
 
 def _branch(before: int, after: int, *, channels: int, hidden: int, kernel: int, depth: int) -> nn.Sequential:
-    """`depth` convolutions of so many channels, one of 1x1 to `hidden` ones, and one of 1x1 to the output."""
+    """`depth` convolutions with `channels` channels, then 1x1 convolutions to `hidden` channels and to the output."""
     layers: list[nn.Module] = []
     for number in range(depth):
         layers += _convolution(channels if number else before, channels, kernel)
@@ -62,56 +61,56 @@ def _branch(before: int, after: int, *, channels: int, hidden: int, kernel: int,
 
 
 class OpenPose(nn.Module):
-    """A trunk, and stages of two branches each that refine what the stage before put out."""
+    """A backbone and a cascade of branch pairs, for fields and maps; each pair refines the estimate of the previous one."""
 
-    def __init__(self, trunk: nn.Module, features: int, *, stages: int, kernel: int, depth: int, hidden: int) -> None:
+    def __init__(self, backbone: nn.Module, features: int, *, cascade: int, kernel: int, depth: int, hidden: int) -> None:
         super().__init__()
-        self.trunk = trunk
+        self.trunk = backbone  # the attribute's name is part of the state_dict keys of existing weights
         shapes = [(features, {"channels": features, "hidden": hidden, "kernel": 3, "depth": 3})]
         shapes += [(features + FIELDS + MAPS, {"channels": features, "hidden": features, "kernel": kernel, "depth": depth})] * (
-            stages - 1
+            cascade - 1
         )
         self.fields = nn.ModuleList(_branch(before, FIELDS, **shape) for before, shape in shapes)
         self.maps = nn.ModuleList(_branch(before, MAPS, **shape) for before, shape in shapes)
 
-    def forward(self, images: Tensor) -> list[Stage]:
-        """(N, 3, H, W) normalised images to the fields and maps of every stage, the last is the best."""
+    def forward(self, images: Tensor) -> list[Estimate]:
+        """Map normalised images (N, 3, H, W) to the estimates of the whole cascade, the best last."""
         features = seen = self.trunk(images)
-        stages: list[Stage] = []
+        estimates: list[Estimate] = []
         for fields, maps in zip(self.fields, self.maps, strict=True):
-            stages.append((fields(seen), maps(seen)))
-            seen = torch.cat([*stages[-1], features], dim=1)
-        return stages
+            estimates.append((fields(seen), maps(seen)))
+            seen = torch.cat([*estimates[-1], features], dim=1)
+        return estimates
 
 
-class PoseLearner:
-    """A pose network with its loss (squared error of fields and maps, of every stage) and optimiser."""
+class PoseLearner(OneNetworkLearner):
+    """A pose network with its optimiser; the loss is the squared error of fields and maps over the whole cascade."""
 
     def __init__(self, network: nn.Module, hyper: Any, *, stride: int, steps: int, device: str) -> None:
-        self.network = network.to(device)
-        self.device, self.stride = device, stride
-        self._mean = torch.tensor(MEAN, device=device).view(3, 1, 1)
-        self._deviation = torch.tensor(DEVIATION, device=device).view(3, 1, 1)
-        self.optimisation = Optimisation(network.parameters(), hyper, steps=steps, clip=hyper.clip)
+        super().__init__(network, hyper, steps=steps, device=device, clip=hyper.clip)
+        self.stride = stride
 
-    def update(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """One step on images (N, 3, H, W) uint8, fields (N, 38, h, w), maps (N, 19, h, w), and where they are known (N, h, w).
+    def outputs(self, batch: Mapping[str, Any]) -> list[Estimate]:
+        """Estimates for images (N, 3, H, W) uint8, in float32 even under mixed precision."""
+        return [(fields.float(), maps.float()) for fields, maps in self.network(normalised(batch["image"], self.device))]
 
-        The loss is the squared error of a cell, summed over channels and stages: means over the cells that are known.
+    def losses(self, batch: Mapping[str, Any]) -> Mapping[str, Tensor]:
+        """Losses from fields (N, 38, h, w), maps (N, 19, h, w) and the mask of labelled cells, `known` (N, h, w).
+
+        The squared error is summed over channels and over the cascade, and averaged over the known cells.
         """
         fields, maps, known = (batch[name].to(self.device) for name in ("fields", "maps", "known"))
-        stages = self._stages(batch["image"])
+        estimates = self.outputs(batch)
         cells = known.sum().clamp(min=1)
         of_fields, of_maps = (
-            sum(((stage[branch] - wanted).square().sum(dim=1) * known).sum() / cells for stage in stages)
-            for branch, wanted in enumerate((fields, maps))
+            sum(((estimate[branch] - target).square().sum(dim=1) * known).sum() / cells for estimate in estimates)
+            for branch, target in enumerate((fields, maps))
         )
-        self.optimisation.step(of_fields + of_maps)
-        return {"fields": of_fields.detach(), "maps": of_maps.detach()}
+        return {"fields": of_fields, "maps": of_maps}
 
-    def predict(self, batch: Mapping[str, Any]) -> Sequence[Any]:
-        """Of each image (its own part of (N, 3, H, W)) the people found at each threshold, in native pixels."""
-        fields, maps = (each.cpu().numpy() for each in self._stages(batch["image"])[-1])
+    def decode(self, outputs: list[Estimate], batch: Mapping[str, Any]) -> Sequence[list[Found]]:
+        """People found at each threshold, per image, in pixels of the original image."""
+        fields, maps = (each.cpu().numpy() for each in outputs[-1])
         found = []
         for number, (height, width) in enumerate(batch["sizes"]):
             rows, columns = -(-height // self.stride), -(-width // self.stride)
@@ -120,45 +119,24 @@ class PoseLearner:
             found.append([Found(one.keypoints * scale, one.scores) for one in each])
         return found
 
-    def state_dict(self) -> dict[str, Any]:
-        """Network, optimiser, learning-rate schedule."""
-        return {"network": self.network.state_dict(), **self.optimisation.state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state_dict` returned."""
-        self.network.load_state_dict(state["network"])
-        self.optimisation.load_state_dict(state)
-
-    def _stages(self, images: Tensor) -> list[Stage]:
-        """In float32, whatever the network computes in."""
-        normalised = (images.to(self.device, torch.float32) - self._mean) / self._deviation
-        return [(fields.float(), maps.float()) for fields, maps in self.network(normalised)]
-
 
 def openpose(hyper: Any, stride: int, steps: int, device: str) -> PoseLearner:
-    """A freshly initialised OpenPose of the trunk that the hyper-parameters name."""
-    if hyper.trunk == "vgg19":
-        network = OpenPose(vgg19(), 128, stages=hyper.stages, kernel=7, depth=5, hidden=512)
+    """A freshly initialised OpenPose with the backbone that the hyper-parameters name."""
+    if hyper.backbone == "vgg19":
+        network = OpenPose(vgg19(), 128, cascade=hyper.cascade, kernel=7, depth=5, hidden=512)
     else:
         features = 4 * hyper.width
-        network = OpenPose(small(hyper.width), features, stages=hyper.stages, kernel=3, depth=3, hidden=features)
+        network = OpenPose(small(hyper.width), features, cascade=hyper.cascade, kernel=3, depth=3, hidden=features)
     return PoseLearner(network, hyper, stride=stride, steps=steps, device=device)
 
 
 def imagenet(network: OpenPose) -> None:
-    """Give the trunk's first ten convolutions the weights of VGG19's, in order, as published; what else there is stays random.
+    """Copy VGG19's ImageNet weights into the backbone's first ten convolutions, as published; all other layers stay random.
 
-    Raises ValueError where they cannot be had, or where the trunk is not VGG19's.
+    Raises ValueError where the weights are not available or the backbone is not VGG19.
     """
     from torchvision.models import VGG19_Weights
 
     ours = [module for module in network.trunk.modules() if isinstance(module, nn.Conv2d)][:BORROWED]
-    if len(ours) < BORROWED:
-        raise ValueError("openpose: VGG19's weights fit trunk='vgg19' alone; a reduced trunk has `none`")
-    trained = published(VGG19_Weights.IMAGENET1K_V1)
-    theirs = [name.removesuffix(".weight") for name in trained if name.startswith("features.") and name.endswith(".weight")]
-    with torch.no_grad():
-        for module, name in zip(ours, theirs, strict=False):
-            module.weight.copy_(trained[f"{name}.weight"])
-            if module.bias is not None:
-                module.bias.copy_(trained[f"{name}.bias"])
+    if len(ours) < BORROWED or not copy_convolutions(published(VGG19_Weights.IMAGENET1K_V1), ours):
+        raise ValueError("openpose: initial weights 'imagenet' fit only backbone='vgg19'; set the budget's `initial` to `none`")

@@ -1,6 +1,6 @@
-"""Embedded pose data: procedural streets with one to five people near by, exact key points.
+"""Embedded pose data: procedural streets with one to five people in the foreground and exact key points.
 
-To change what is in them, give `scenes_source` another mix.
+To change their contents, pass another `mix` to `scenes_source`.
 """
 
 import numpy as np
@@ -14,12 +14,12 @@ PERSON = scenes.OBJECTS.index("person")
 
 
 def street_people() -> Source:
-    """The embedded set: 300 / 40 / 80 scenes of 96x128."""
+    """The embedded data set: 300 training, 40 validation and 80 test scenes of 96x128 pixels."""
     return scenes_source("street_people", ("person",), (300, 40, 80), people, mix=scenes.PEOPLE)
 
 
 def people(scene: scenes.Scene) -> People:
-    """Who shows enough of himself in a scene; areas are of the visible pixels. Who does not is not labelled."""
+    """The people of a scene that are visible enough to be labelled; areas count visible pixels. Other people are unlabelled."""
     persons = scene.labels == PERSON
     return People(
         keypoints=scene.joints,

