@@ -27,7 +27,7 @@ def evaluation_plan(target: str, weights: str, *, space: Space, data: Sequence[s
         if not codec:
             raise ValueError(f"search space {space.name} has no codec for {name}: write {name}/CODEC")
     if find_codec(codec).clips != architecture.task.clips:
-        takes, codes = ("clips", "stills") if architecture.task.clips else ("stills", "clips")
+        takes, codes = ("video clips", "still images") if architecture.task.clips else ("still images", "video clips")
         raise ValueError(f"{name} takes {takes}, {codec} encodes {codes}: choose another codec")
     if name not in space.budgets:
         raise ValueError(

@@ -6,10 +6,8 @@ import pytest
 import torch
 
 from search_spaces import SPACES
-from trainables import ARCHITECTURES, DATASETS, Architecture, Source
-from trainables.data.embedded import scenes_split
-from trainables.scenes import STREET
-from trainables.tasks.segmentation.data import class_map
+from tests.few import few_streets
+from trainables import ARCHITECTURES, Architecture, Source, Workload
 
 if TYPE_CHECKING:
     from tests.tiny import Launched
@@ -32,7 +30,7 @@ def store_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
 
 @pytest.fixture(scope="session")
 def launched(tmp_path_factory: pytest.TempPathFactory) -> "Launched":
-    """The tiny study, trained once for all tests."""
+    """The tiny study, trained once per test process."""
     from tests.tiny import launch  # Ray takes seconds to import, and most tests need none
 
     return launch(tmp_path_factory.mktemp("runs"))
@@ -40,18 +38,24 @@ def launched(tmp_path_factory: pytest.TempPathFactory) -> "Launched":
 
 @pytest.fixture
 def segnet() -> Architecture:
-    return ARCHITECTURES["segnet"]
+    architecture = ARCHITECTURES["segnet"]
+    assert isinstance(architecture, Architecture)
+    return architecture
 
 
 @pytest.fixture
 def streets() -> Source:
-    """12 / 4 / 6 embedded scenes."""
-    parts = {"train": 12, "val": 4, "test": 6}
-    splits = {name: scenes_split(seed, count, STREET, class_map) for seed, (name, count) in enumerate(parts.items())}
-    return replace(DATASETS["street_scenes"].source(None), **splits)  # type: ignore[arg-type]
+    """12 training, 4 validation and 6 test scenes."""
+    return few_streets()
 
 
 @pytest.fixture
 def hyper(segnet: Architecture) -> Any:
-    """Of half the reduced network, for the dozen scenes of `streets`."""
-    return segnet.hyper(**{**SPACES["demo"].budgets["segnet"].hyper, "batch_size": 4, "width": 1 / 8})
+    """Hyper-parameters of a network half as wide as the demo's, for the dozen scenes of `streets`."""
+    return replace(segnet.hyper, **{**SPACES["demo"].budgets["segnet"].hyper, "batch_size": 4, "width": 1 / 8})
+
+
+@pytest.fixture
+def workload(segnet: Architecture, hyper: Any, streets: Source) -> Workload:
+    """The small SegNet on the few scenes, on the CPU and without a store."""
+    return Workload(architecture=segnet, hyper=hyper, data=streets)

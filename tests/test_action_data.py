@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from trainables import DATASETS, Source, read_items
+from trainables import DATASETS, Source, SplitName, read_items
 from trainables.scenes.clips import ACTIONS
 from trainables.tasks.action.clips import read_clip
 from trainables.tasks.action.data import class_folders, street_clips, ucf101
@@ -47,7 +47,7 @@ def refusal(make: Callable[[], object]) -> str:
     return str(refused.value)
 
 
-def parts(source: Source) -> dict[str, list[str]]:
+def parts(source: Source) -> dict[SplitName, list[str]]:
     return {name: list(source.split(name).names) for name in ("train", "val", "test")}
 
 

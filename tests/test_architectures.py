@@ -1,4 +1,4 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import FrozenInstanceError, dataclass, replace
 from typing import Any
 
@@ -6,17 +6,20 @@ import numpy as np
 import pytest
 
 from search_spaces import SPACES
-from trainables import ARCHITECTURES, DATASETS, Architecture, Dataset, Source
+from study.plan import hyper_of
+from trainables import ARCHITECTURES, DATASETS, Architecture, Dataset, Fusion, Inputs, Source
 from trainables.engine.conformance import CHECKS, Bench, Check, try_out
+from trainables.tasks.detection import FASTER_RCNN
+from trainables.tasks.segmentation import SEGMENTATION, SEGNET
 
-TRAINED = [architecture for architecture in ARCHITECTURES.values() if not architecture.streams]
+TRAINED = {name: value for name, value in ARCHITECTURES.items() if isinstance(value, Architecture)}
 EMBEDDED = {
     f"{architecture.name}-{dataset.name}": (architecture, dataset)
-    for architecture in TRAINED
+    for architecture in TRAINED.values()
     for dataset in DATASETS.values()
-    if dataset.task == architecture.task and dataset.make is not None
+    if dataset.task == architecture.task.name and dataset.make is not None
 }
-every_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES.values(), ids=ARCHITECTURES)
+every_architecture = pytest.mark.parametrize("architecture", TRAINED.values(), ids=TRAINED)
 
 
 @pytest.fixture(scope="module", params=list(EMBEDDED.values()), ids=list(EMBEDDED))
@@ -26,11 +29,15 @@ def bench(request: pytest.FixtureRequest) -> Bench:
 
 
 def reduced(architecture: Architecture) -> Any:
-    """As in the demo: its own hyper-parameters, or for a variant that the demo does not hold those of its kin."""
+    """Hyper-parameters of the demo's reduced network: the architecture's own or, if the demo lacks it, those of a variant of it."""
     budgets = SPACES["demo"].budgets
-    kin = [budget.hyper for name, budget in budgets.items() if ARCHITECTURES[name].hyper is architecture.hyper]
-    own = budgets.get(architecture.name)
-    return architecture.hyper(**(own.hyper if own else kin[0] if kin else {}))
+    like = {name: budget for name, budget in budgets.items() if same_network(ARCHITECTURES[name], architecture)}
+    budget = budgets.get(architecture.name) or next(iter(like.values()), None)
+    return hyper_of(architecture, budget.hyper if budget else {})
+
+
+def same_network(one: Architecture | Fusion, other: Architecture) -> bool:
+    return isinstance(one, Architecture) and type(one.hyper) is type(other.hyper)
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=[check.__name__ for check in CHECKS])
@@ -38,112 +45,153 @@ def test_an_architecture_conforms(bench: Bench, check: Check) -> None:
     assert check(bench) is None
 
 
-@every_architecture
-def test_an_architecture_is_listed_under_its_name(architecture: Architecture) -> None:
+@pytest.mark.parametrize("architecture", ARCHITECTURES.values(), ids=ARCHITECTURES)
+def test_an_architecture_is_listed_under_its_name(architecture: Architecture | Fusion) -> None:
     assert ARCHITECTURES[architecture.name] is architecture
 
 
-@every_architecture
-def test_an_architecture_has_data_that_is_embedded(architecture: Architecture) -> None:
-    assert any(dataset.task == architecture.task and dataset.make for dataset in DATASETS.values())
+@pytest.mark.parametrize("architecture", ARCHITECTURES.values(), ids=ARCHITECTURES)
+def test_an_architecture_has_embedded_data(architecture: Architecture | Fusion) -> None:
+    assert any(dataset.task == architecture.task.name and dataset.make for dataset in DATASETS.values())
+
+
+def test_the_architectures_of_a_task_share_its_value() -> None:
+    tasks = {value.task.name: value.task for value in ARCHITECTURES.values()}
+    assert all(value.task is tasks[value.task.name] for value in ARCHITECTURES.values())
+
+
+def test_a_fusion_names_architectures_of_its_task() -> None:
+    fusions = [value for value in ARCHITECTURES.values() if isinstance(value, Fusion)]
+    assert fusions
+    for fusion in fusions:
+        assert {ARCHITECTURES[stream].task.name for stream in fusion.streams.values()} == {fusion.task.name}
 
 
 def test_the_demo_has_an_architecture_of_every_task() -> None:
-    assert {ARCHITECTURES[name].task for name in SPACES["demo"].budgets} == {value.task for value in ARCHITECTURES.values()}
+    shown = {ARCHITECTURES[name].task.name for name in SPACES["demo"].budgets}
+    assert shown == {value.task.name for value in ARCHITECTURES.values()}
 
 
 @every_architecture
-def test_the_defaults_of_the_hyper_parameters_construct(architecture: Architecture) -> None:
-    assert architecture.hyper().batch_size >= 1
+def test_default_hyper_parameters_have_a_batch_size(architecture: Architecture) -> None:
+    assert architecture.hyper.batch_size >= 1
 
 
 @every_architecture
 def test_hyper_parameters_are_a_frozen_value(architecture: Architecture) -> None:
-    assert architecture.hyper() == architecture.hyper()
-    assert hash(architecture.hyper()) == hash(architecture.hyper())
+    assert replace(architecture.hyper) == architecture.hyper
+    assert hash(replace(architecture.hyper)) == hash(architecture.hyper)
     with pytest.raises(FrozenInstanceError):
-        architecture.hyper().batch_size = 1
+        architecture.hyper.batch_size = 1
 
 
 @every_architecture
-def test_an_unknown_hyper_parameter_is_refused_by_name(architecture: Architecture) -> None:
-    with pytest.raises(TypeError, match="no_such_thing"):
-        architecture.hyper(no_such_thing=1)
+def test_a_misspelt_hyper_parameter_is_refused_with_the_closest_name(architecture: Architecture) -> None:
+    message = f"{architecture.name} has no hyper-parameter 'batchsize'; did you mean 'batch_size'"
+    with pytest.raises(ValueError, match=message):
+        hyper_of(architecture, {"batchsize": 1})
+
+
+def test_a_variant_is_one_expression(streets: Source) -> None:
+    narrow = replace(SEGNET, name="narrow", hyper=replace(SEGNET.hyper, width=1 / 16, convolutions=(1, 1, 1, 1, 1)))
+    network = narrow.learner(narrow.hyper, streets, 1, "cpu").network
+    assert sum(each.numel() for each in network.parameters()) < 100_000
+    small = replace(FASTER_RCNN, name="small", hyper=replace(FASTER_RCNN.hyper, backbone="small"))
+    assert (small.task, small.hyper.backbone, FASTER_RCNN.hyper.backbone) == (FASTER_RCNN.task, "small", "resnet50_fpn")
 
 
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
-def test_the_budgets_of_a_space_are_hyper_parameters_of_its_architectures(space: Any) -> None:
+def test_the_budgets_of_a_space_fit_its_architectures(space: Any) -> None:
     for name, budget in space.budgets.items():
-        made = ARCHITECTURES[name].hyper(**budget.hyper)
-        assert {key: getattr(made, key) for key in budget.hyper} == dict(budget.hyper)
+        architecture = ARCHITECTURES[name]
+        if isinstance(architecture, Architecture):
+            hyper = hyper_of(architecture, budget.hyper)
+            assert {key: getattr(hyper, key) for key in budget.hyper} == dict(budget.hyper)
+        else:
+            assert not budget.hyper
 
 
-def test_every_dataset_is_of_a_task_that_has_an_architecture() -> None:
-    assert {dataset.task for dataset in DATASETS.values()} == {architecture.task for architecture in ARCHITECTURES.values()}
+def test_every_data_set_has_an_architecture_of_its_task() -> None:
+    assert {dataset.task for dataset in DATASETS.values()} == {value.task.name for value in ARCHITECTURES.values()}
 
 
 @pytest.mark.parametrize("dataset", DATASETS.values(), ids=DATASETS)
-def test_a_dataset_is_either_opened_or_made(dataset: Dataset) -> None:
+def test_a_data_set_is_either_opened_or_generated(dataset: Dataset) -> None:
     assert (dataset.open is None) != (dataset.make is None)
 
 
 @dataclass(frozen=True)
-class Mutable:
-    things: Any = ()
+class MutableParts:
+    """Hyper-parameters that hold a list."""
+
+    sizes: Any = (1, [2])
     batch_size: int = 2
 
 
-class Learner:
-    """A learner that lacks what is named."""
+class Incomplete:
+    """A learner without some of its methods."""
 
-    def __init__(self, whole: Any, *lacks: str) -> None:
-        for name in {"network", "update", "predict", "state_dict", "load_state_dict"} - set(lacks):
+    def __init__(self, whole: Any, *missing: str) -> None:
+        for name in {"network", "update", "predict", "state_dict", "load_state_dict"} - set(missing):
             setattr(self, name, getattr(whole, name))
 
 
 def without_predict(hyper: Any, source: Source, steps: int, device: str) -> Any:
-    return Learner(ARCHITECTURES["segnet"].learner(hyper, source, steps, device), "predict")
+    return Incomplete(SEGNET.learner(hyper, source, steps, device), "predict")
 
 
-def augmented_by_the_clock(frames: Any, target: Any, hyper: Any, rng: Any) -> Any:
-    image = ARCHITECTURES["segnet"].example(frames, target, hyper, rng)["image"]
+def with_unseeded_noise(frames: Any, target: Any, hyper: Any, rng: Any) -> Any:
+    image = SEGNET.inputs.example(frames, target, hyper, rng)["image"]
     return {"image": np.clip(image + np.random.default_rng().integers(0, 9, image.shape), 0, 255).astype(np.uint8), "mask": target}
 
 
-def half_scored(statistics: Sequence[Any], weights: Any) -> Any:
-    return {"miou": ARCHITECTURES["segnet"].score(statistics, weights)["miou"]}
+def with_text_as_image(*_: Any) -> Any:
+    return {"image": "a picture"}
 
 
-def unweighed(statistics: Sequence[Any], weights: Any) -> Any:
-    return ARCHITECTURES["segnet"].score(statistics, np.ones_like(weights))
+def with_one_metric(statistics: Sequence[Any], weights: Any) -> Any:
+    return {"miou": SEGMENTATION.score(statistics, weights)["miou"]}
 
 
-@pytest.mark.parametrize(
-    ("spoil", "complaint"),
-    [
-        (lambda it: replace(it, learner=without_predict), "Learner has no method predict"),
-        (lambda it: replace(it, score=half_scored), "score lacks global_accuracy, mean_class_accuracy and has nothing"),
-        (lambda it: replace(it, score=unweighed), "where an item weighs two"),
-        (lambda it: replace(it, metric="iou"), "metric 'iou' is none of miou"),
-        (lambda it: replace(it, example=augmented_by_the_clock), "draw from the `rng`"),
-        (lambda it: replace(it, picture=lambda frames, _: frames[0].astype(float)), "not uint8 (H, W, 3)"),
-        (lambda it: replace(it, example=lambda *_: {"image": "a picture"}), "Error"),
-        (lambda it: replace(it, picture=lambda *_: None), "use functions of a module"),
-    ],
-)
-def test_a_mistake_is_told_in_one_line(
-    segnet: Architecture, hyper: Any, streets: Source, spoil: Callable[[Architecture], Architecture], complaint: str
-) -> None:
-    found = [problem for _, problem in try_out(spoil(segnet), hyper, streets) if problem]
-    assert any(complaint in problem for problem in found), found
-    assert not any("\n" in problem for problem in found)
+def without_item_weights(statistics: Sequence[Any], weights: Any) -> Any:
+    return SEGMENTATION.score(statistics, np.ones_like(weights))
 
 
-def test_what_conforms_has_no_problem(segnet: Architecture, hyper: Any, streets: Source) -> None:
+def with_task(**changes: Any) -> Architecture:
+    return replace(SEGNET, task=replace(SEGMENTATION, **changes))
+
+
+MISTAKES = {
+    "a learner without predict": (replace(SEGNET, learner=without_predict), "Incomplete has no method predict"),
+    "a score without a declared metric": (with_task(score=with_one_metric), "score: missing global_accuracy, mean_class_accuracy"),
+    "a score that ignores weights": (with_task(score=without_item_weights), "with an item of weight two"),
+    "an unknown primary metric": (with_task(metric="iou"), "primary metric 'iou' is not among miou"),
+    "an unknown mode": (with_task(metrics={"miou": "up"}), "the mode of miou is 'up'; expected min or max"),
+    "noise without the stream": (replace(SEGNET, inputs=Inputs(example=with_unseeded_noise)), "draw random numbers from the `rng`"),
+    "a lambda": (replace(SEGNET, inputs=Inputs(example=lambda *_: {"image": 1})), "use module-level functions"),
+    "an image that is text": (replace(SEGNET, inputs=Inputs(example=with_text_as_image)), "AttributeError: 'list' object"),
+    "a picture of floats": (with_task(picture=lambda frames, _: frames[0].astype(float)), "expected uint8 (H, W, 3)"),
+    "hyper-parameters as a class": (replace(SEGNET, hyper=type(SEGNET.hyper)), "expected a value of a frozen dataclass"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("architecture", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_reported_in_one_line(hyper: Any, streets: Source, architecture: Architecture, message: str) -> None:
+    problems = [problem for _, problem in try_out(architecture, hyper, streets) if problem]
+    assert any(message in problem for problem in problems), problems
+    assert not any("\n" in problem for problem in problems)
+
+
+def test_hyper_parameters_with_mutable_parts_are_reported(streets: Source) -> None:
+    problems = [problem for _, problem in try_out(replace(SEGNET, hyper=MutableParts()), MutableParts(), streets) if problem]
+    assert "hyper-parameter sizes holds list; use numbers, strings, booleans, None or tuples of them" in problems
+
+
+def test_a_conforming_architecture_has_no_problem(segnet: Architecture, hyper: Any, streets: Source) -> None:
     assert {problem for _, problem in try_out(segnet, hyper, streets)} == {None}
 
 
-def test_a_data_set_of_too_few_items_is_refused_by_name(segnet: Architecture, hyper: Any, streets: Source) -> None:
+def test_a_data_set_with_too_few_items_is_refused(segnet: Architecture, hyper: Any, streets: Source) -> None:
     small = replace(streets, test=replace(streets.test, count=3))  # type: ignore[type-var]
-    with pytest.raises(ValueError, match="street_scenes: test has fewer than 4 items"):
+    with pytest.raises(ValueError, match="street_scenes: split test has fewer than 4 items"):
         list(try_out(segnet, hyper, small))

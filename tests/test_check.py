@@ -12,20 +12,10 @@ from PIL import Image
 from ray.cluster_utils import Cluster
 
 from study.__main__ import main
-from study.check import (
-    NAMED,
-    Finding,
-    codec_findings,
-    data_findings,
-    gpu_finding,
-    open_source,
-    read_probe,
-    storage_findings,
-    store_findings,
-    tracking_finding,
-    without_secrets,
-)
-from trainables import CODECS, DATASETS, Folder, Frames, Source
+from study.check.data import architecture_findings, data_findings, open_source
+from study.check.findings import NAMED, Finding, without_secrets
+from study.check.machine import codec_findings, gpu_finding, read_probe, storage_findings, store_findings, tracking_finding
+from trainables import CODECS, DATASETS, Architecture, Condition, Folder, Frames, Source
 from trainables.data.inspection import luminance
 
 CAMVID = DATASETS["camvid"]
@@ -40,7 +30,7 @@ def labels() -> Any:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A sound CamVid tree: two items a split, 16x12 pixels."""
+    """A valid CamVid tree: two items per split, 16x12 pixels."""
     root = tmp_path / "CamVid"
     for split in ("train", "val", "test"):
         (root / split).mkdir(parents=True)
@@ -56,7 +46,7 @@ def tree(tmp_path: Path) -> Path:
 
 
 def checked(root: Path) -> list[Finding]:
-    """What is found of a CamVid tree."""
+    """The findings for a CamVid tree."""
     source = open_source(CAMVID, root)
     return list(data_findings(CAMVID, source)) if isinstance(source, Source) else list(source)
 
@@ -66,7 +56,7 @@ def trouble(findings: Sequence[Finding]) -> list[Finding]:
 
 
 def the_line(findings: Sequence[Finding], state: str = "error") -> str:
-    """Of the one finding that is not well."""
+    """The line of the only finding that is not ok."""
     (found,) = trouble(findings)
     assert found.state == state
     assert "\n" not in found.line
@@ -78,7 +68,7 @@ def remove(name: str) -> Callable[[Path], None]:
 
 
 def cut(name: str) -> Callable[[Path], None]:
-    """Leave half of a file."""
+    """Truncate a file to half its length."""
     return lambda root: _put(root / name, lambda data: data[: len(data) // 2])
 
 
@@ -87,7 +77,7 @@ def _put(path: Path, change: Callable[[bytes], bytes]) -> None:
 
 
 def annotate(value: int) -> Callable[[Path], None]:
-    """Give one pixel of one annotation a label."""
+    """Set one pixel of one annotation to a label."""
 
     def change(root: Path) -> None:
         wrong = labels()
@@ -112,23 +102,23 @@ def cmyk(root: Path) -> None:
 FAILURES: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "a missing list": (remove("val.txt"), "val.txt", "--data camvid=PATH must be the folder"),
     "an empty list": (empty("test.txt"), "test.txt", "lists no image"),
-    "a malformed list": (append("train.txt", "one.png\n"), "train.txt, line 3", "is not an image and an annotation"),
-    "a missing image": (remove("train/train_1.png"), "train/train_1.png", "restore it or take it off its list"),
-    "a missing annotation": (remove("testannot/test_0.png"), "testannot/test_0.png", "restore it or take it off its list"),
-    "a truncated image": (cut("test/test_0.png"), "test/test_0.png", "restore the file or take it off its list"),
-    "a truncated annotation": (cut("valannot/val_1.png"), "valannot/val_1.png", "restore the file or take it off its list"),
-    "an image without an RGB reading": (cmyk, "test/test_0.png", "convert it to"),
-    "a label out of range": (annotate(12), "valannot/val_1.png", "label 12 is none of this data set's"),
+    "a malformed list": (append("train.txt", "one.png\n"), "train.txt, line 3", "expected an image and an annotation"),
+    "a missing image": (remove("train/train_1.png"), "train/train_1.png", "restore it or remove it from its list"),
+    "a missing annotation": (remove("testannot/test_0.png"), "testannot/test_0.png", "restore it or remove it from its list"),
+    "a truncated image": (cut("test/test_0.png"), "test/test_0.png", "restore the file or remove it from its list"),
+    "a truncated annotation": (cut("valannot/val_1.png"), "valannot/val_1.png", "restore the file or remove it from its list"),
+    "an image without an RGB reading": (cmyk, "test/test_0.png", "convert the file"),
+    "a label out of range": (annotate(12), "valannot/val_1.png", "label 12 does not exist in this data set"),
     "an item in two splits": (
         append("val.txt", "/x/test/test_1.png /x/testannot/test_1.png\n"),
         "test/test_1.png is in val and test",
-        "mend the lists",
+        "correct the lists",
     ),
 }
 
 
 @pytest.mark.parametrize(("change", "place", "remedy"), FAILURES.values(), ids=FAILURES)
-def test_what_is_wrong_with_a_tree_is_one_line_that_names_place_and_remedy(
+def test_a_broken_tree_is_reported_in_one_line_with_place_and_remedy(
     tree: Path, change: Callable[[Path], None], place: str, remedy: str
 ) -> None:
     change(tree)
@@ -137,7 +127,7 @@ def test_what_is_wrong_with_a_tree_is_one_line_that_names_place_and_remedy(
     assert remedy in line
 
 
-def test_a_sound_tree_is_well(tree: Path) -> None:
+def test_a_valid_tree_is_ok(tree: Path) -> None:
     (found,) = checked(tree)
     assert found.state == "ok"
     assert found.facts["items"] == {"train": 2, "val": 2, "test": 2}
@@ -145,50 +135,50 @@ def test_a_sound_tree_is_well(tree: Path) -> None:
     assert found.facts["classes"]["train"]["sky"] == 2
 
 
-def test_contents_change_where_the_light_fingerprint_does_not(tree: Path) -> None:
+def test_the_digest_of_the_contents_changes_where_the_fingerprint_does_not(tree: Path) -> None:
     (before,) = checked(tree)
-    _put(tree / "train/train_0.png", lambda data: data[:-5] + b"\0" + data[-4:])  # in the last chunk's checksum
+    _put(tree / "train/train_0.png", lambda data: data[:-5] + b"\0" + data[-4:])  # same size, other bytes
     (after,) = checked(tree)
     assert before.facts["fingerprint"] == after.facts["fingerprint"]
     assert before.facts["contents"] != after.facts["contents"]
 
 
-def test_threads_read_the_same(tree: Path) -> None:
+def test_reading_in_threads_gives_the_same_findings(tree: Path) -> None:
     source = CAMVID.source(tree)
     assert list(data_findings(CAMVID, source)) == list(data_findings(CAMVID, source, threads=3))
 
 
-def test_every_missing_file_is_named(tree: Path) -> None:
+def test_every_missing_file_is_listed(tree: Path) -> None:
     for name in ("train/train_0.png", "valannot/val_0.png", "test/test_1.png"):
         (tree / name).unlink()
     assert len(checked(tree)) == 3
 
 
-def test_beyond_the_first_many_files_the_rest_is_counted(tree: Path) -> None:
+def test_a_long_list_of_problems_ends_with_a_count(tree: Path) -> None:
     append("train.txt", "".join(f"/x/train/{number}.png /x/trainannot/{number}.png\n" for number in range(NAMED)))(tree)
     found = checked(tree)
     assert len(found) == NAMED + 1
     assert found[-1].line.startswith(f"{NAMED} more files")
 
 
-def test_a_data_set_without_a_place_says_what_to_pass() -> None:
+def test_a_data_set_without_a_path_says_which_flag_to_pass() -> None:
     found = open_source(CAMVID, None)
     assert not isinstance(found, Source)
     assert "pass --data camvid=PATH" in the_line(found)
 
 
-def test_a_class_that_training_never_shows_is_a_warning(tree: Path) -> None:
+def test_a_class_without_training_items_is_a_warning(tree: Path) -> None:
     without = np.where(labels() == 5, 4, labels()).astype(np.uint8)
     for name in ("train_0.png", "train_1.png"):
         Image.fromarray(without).save(tree / "trainannot" / name)
     line = the_line(checked(tree), "warning")
-    assert "train never shows tree" in line
-    assert "mend the lists" in line
+    assert "no training item shows tree" in line
+    assert "correct the lists" in line
 
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A split by hand: black frames, or files."""
+    """A split of black frames, or of files."""
 
     names: Sequence[str]
     groups: Sequence[str]
@@ -206,7 +196,7 @@ class Part:
 
 
 def by_hand(**parts: Part) -> Source:
-    """A source of one class, with three splits of two items."""
+    """A source of one class with two items per split; `parts` replace splits."""
     made = {
         split: Part(names=[f"{split}/{number}" for number in range(2)], groups=[f"{split}-{number}" for number in range(2)])
         for split in ("train", "val", "test")
@@ -214,7 +204,7 @@ def by_hand(**parts: Part) -> Source:
     return Source(name="byhand", classes=("void",), fingerprint="0", **made | parts)  # type: ignore[arg-type]
 
 
-def test_a_source_by_hand_is_well() -> None:
+def test_a_valid_source_has_no_problem() -> None:
     assert not trouble(list(data_findings(CAMVID, by_hand())))
 
 
@@ -222,20 +212,20 @@ def test_a_group_in_two_splits_is_named() -> None:
     leaking = Part(names=["test/0", "test/1"], groups=["train-1", "test-1"])
     line = the_line(list(data_findings(CAMVID, by_hand(test=leaking))))
     assert "group train-1 is in train and test" in line
-    assert "mend the lists" in line
+    assert "correct the lists" in line
 
 
-def test_a_label_that_is_no_class_is_named() -> None:
+def test_a_label_outside_the_classes_is_named() -> None:
     wrong = Part(names=["val/0"], groups=["val-0"], shown=7)
     assert "val/0: label 7 is outside 0..0; correct the annotation" in the_line(list(data_findings(CAMVID, by_hand(val=wrong))))
 
 
-def test_a_split_without_items_is_named() -> None:
-    assert "val has no item" in the_line(list(data_findings(CAMVID, by_hand(val=Part(names=[], groups=[])))))
+def test_an_empty_split_is_named() -> None:
+    assert "split val is empty; correct its list" in the_line(list(data_findings(CAMVID, by_hand(val=Part(names=[], groups=[])))))
 
 
 def jpegs(folder: Path, *options: dict[str, Any]) -> Source:
-    """A source whose training images are JPEG files, saved with options."""
+    """A source whose training images are JPEG files, each saved with one set of options."""
     images = tuple(folder / f"{number}.jpg" for number in range(len(options)))
     for image, each in zip(images, options, strict=True):
         Image.effect_noise((32, 24), 60).convert("RGB").save(image, **each)
@@ -250,7 +240,7 @@ def coding(source: Source) -> Finding:
 @pytest.mark.parametrize(
     ("quality", "no_saving"), [(10, [95, 75, 50, 15, 10]), (50, [95, 75, 50]), (75, [95, 75]), (95, [95]), (96, [])]
 )
-def test_the_quality_of_jpeg_sources_is_estimated_and_levels_that_save_nothing_are_flagged(
+def test_the_quality_of_jpeg_sources_is_estimated_and_levels_without_saving_are_flagged(
     tmp_path: Path, quality: int, no_saving: list[int]
 ) -> None:
     found = coding(jpegs(tmp_path, *[{"quality": quality}] * 3))
@@ -260,52 +250,62 @@ def test_the_quality_of_jpeg_sources_is_estimated_and_levels_that_save_nothing_a
     assert ("recompression, no saving" in found.line) == bool(no_saving)
 
 
-def test_the_median_quality_counts(tmp_path: Path) -> None:
+def test_the_median_quality_is_reported(tmp_path: Path) -> None:
     assert coding(jpegs(tmp_path, *({"quality": quality} for quality in (20, 90, 60)))).facts["level"] == 60
 
 
-def test_tables_of_another_make_have_a_nearest_quality(tmp_path: Path) -> None:
+def test_unknown_quantisation_tables_get_the_nearest_quality(tmp_path: Path) -> None:
     table = [step + (place % 3 == 0) for place, step in enumerate(luminance(80))]
     found = coding(jpegs(tmp_path, {"qtables": [table, table]}))
     assert found.facts["exact"] == 0
     assert abs(found.facts["level"] - 80) <= 2
 
 
-def test_every_quality_has_a_table_of_its_own() -> None:
+def test_every_quality_has_its_own_table() -> None:
     assert len({luminance(quality) for quality in range(1, 101)}) == 100
 
 
-def test_every_codec_codes_its_probe() -> None:
+def test_every_codec_encodes_and_decodes_the_probe() -> None:
     found = list(codec_findings(CODECS.values()))
     assert [finding.state for finding in found] == ["ok"] * len(CODECS)
     assert set(found[0].facts["identities"]) == {str(level) for level in CODECS["jpeg"].levels}
 
 
-def test_a_level_that_does_not_code_is_named() -> None:
+def test_a_level_that_fails_is_named() -> None:
     broken = replace(CODECS["jpeg"], levels=(95, 0))  # type: ignore[type-var]
     line = the_line(list(codec_findings([broken])))
     assert "level 0" in line
     assert "reinstall" in line
 
 
-def test_more_gpus_than_there_are_is_an_error() -> None:
+def without_network(*_: object) -> Any:
+    raise RuntimeError("no such layer")
+
+
+def test_a_mistake_that_fails_many_checks_is_reported_once(segnet: Architecture, hyper: Any, streets: Source) -> None:
+    line = the_line(list(architecture_findings(replace(segnet, learner=without_network), hyper, streets)))
+    assert "a learner has what the loop calls (and" in line
+    assert line.endswith("more checks): RuntimeError: no such layer")
+
+
+def test_offering_more_gpus_than_exist_is_an_error() -> None:
     assert "--gpus 99" in the_line([gpu_finding(offered=99)])
 
 
-def test_a_storage_that_can_be_written_is_left_as_it_was(tmp_path: Path) -> None:
+def test_checking_a_storage_leaves_nothing_behind(tmp_path: Path) -> None:
     assert not trouble(list(storage_findings(Folder.at(str(tmp_path / "new/runs")))))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_storage_that_is_a_file_is_named(tmp_path: Path) -> None:
+def test_a_storage_path_that_is_a_file_is_an_error(tmp_path: Path) -> None:
     place = tmp_path / "runs"
     place.write_text("")
     line = the_line(list(storage_findings(Folder.at(str(place)))))
     assert str(place) in line
-    assert "pass --storage another place" in line
+    assert "pass another --storage" in line
 
 
-def test_a_probe_that_is_not_there_is_told_with_its_reason(tmp_path: Path) -> None:
+def test_a_missing_probe_file_is_reported_with_its_reason(tmp_path: Path) -> None:
     assert "No such file or directory" in (read_probe(tmp_path.as_uri(), ".check-0") or "")
 
 
@@ -318,40 +318,45 @@ def closed_port() -> int:
 
 
 @pytest.mark.timeout(60)
-def test_a_tracking_server_that_is_down_is_told_without_its_password(tmp_path: Path, closed_port: int) -> None:
+def test_an_unreachable_tracking_server_is_reported_without_its_password(
+    tmp_path: Path, closed_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # retries take 12 s
     line = the_line([tracking_finding(f"http://me:secret@127.0.0.1:{closed_port}", Folder.at(str(tmp_path)))])
     assert f"http://127.0.0.1:{closed_port}: Connection refused" in line
-    assert "pass --tracking-uri" in line
+    assert "pass another --tracking-uri" in line
     assert "secret" not in line
 
 
-def test_a_cluster_that_is_down_is_told_in_seconds(
+def test_an_unreachable_cluster_is_reported_within_seconds(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, store: Path, closed_port: int
 ) -> None:
     assert main(["check", "--address", f"127.0.0.1:{closed_port}", "--storage", str(tmp_path / "runs")]) == 1
     said = capsys.readouterr().out
-    assert f"error   Ray: 127.0.0.1:{closed_port}: Connection refused; is it running" in said
+    assert f"error   Ray: 127.0.0.1:{closed_port}: Connection refused; check that a cluster" in said
     assert said.count("error ") == 1
     assert store.exists()
 
 
-def test_a_tracking_store_that_is_yet_to_be_made_is_not_made(tmp_path: Path) -> None:
+def test_checking_a_tracking_store_does_not_create_it(tmp_path: Path) -> None:
     found = tracking_finding(None, Folder.at(str(tmp_path / "runs")))
     assert found.state == "ok"
-    assert "made by the first run" in found.line
+    assert "created by the first run" in found.line
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_tracking_store_that_is_no_database_is_named(tmp_path: Path) -> None:
+def test_a_tracking_store_that_is_not_a_database_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_bytes(b"no database" * 100)
     line = the_line([tracking_finding(None, Folder.at(str(tmp_path)))])
     assert str(tmp_path / "mlflow.db") in line
     assert "not a database" in line
 
 
-def test_a_tracking_store_that_another_holds_is_named(tmp_path: Path) -> None:
-    holder = sqlite3.connect(tmp_path / "mlflow.db")
+def test_a_locked_tracking_store_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = sqlite3.connect
+    holder = connect(tmp_path / "mlflow.db")
     holder.execute("BEGIN EXCLUSIVE")
+    monkeypatch.setattr(sqlite3, "connect", lambda path, timeout: connect(path, timeout=timeout / 100))
     assert "database is locked" in the_line([tracking_finding(None, Folder.at(str(tmp_path)))])
     holder.close()
 
@@ -364,30 +369,31 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return root
 
 
-def test_a_store_that_can_be_written_is_well(store: Path) -> None:
+def test_a_writable_store_is_ok(store: Path) -> None:
     (found,) = store_findings()
     assert found.state == "ok"
-    assert found.facts["root"] == str(store)
-    assert list(store.iterdir()) == []
+    root = Path(found.facts["root"])
+    assert root.parent == store
+    assert [path.name for path in root.iterdir()] == ["CACHEDIR.TAG"]
 
 
-def test_a_store_limit_that_is_no_number_is_named(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("store")
+def test_a_store_limit_that_is_not_a_number_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STUDY_STORE_GB", "plenty")
     line = the_line(list(store_findings()))
     assert "STUDY_STORE_GB='plenty'" in line
-    assert "unset it" in line
-    assert not any(store.iterdir())
+    assert "expected a positive number" in line
 
 
-def test_a_store_that_is_a_file_is_named(store: Path) -> None:
+def test_a_store_path_that_is_a_file_is_an_error(store: Path) -> None:
     store.write_text("")
     line = the_line(list(store_findings()))
     assert str(store) in line
-    assert "set STUDY_STORE to a folder" in line
+    assert "set STUDY_STORE to a writable directory" in line
 
 
 class Many(Sequence[str]):
-    """More names than any disk can hold items of."""
+    """Names of more items than any disk holds."""
 
     def __len__(self) -> int:
         return 10**14
@@ -396,13 +402,13 @@ class Many(Sequence[str]):
         return str(index)
 
     def __iter__(self) -> Iterator[str]:
-        raise AssertionError("nobody has the time")
+        raise AssertionError("iterating over all names would take too long")
 
 
-NEED = frozenset({("train", "jpeg", 10, None)})
+NEED = frozenset({("train", Condition(codec="jpeg", level=10), None)})
 
 
-def test_a_disk_that_is_too_small_for_the_study_is_named(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_is_too_small_for_the_study_is_an_error(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STUDY_STORE_GB", str(10**9))
     line = the_line(list(store_findings([(by_hand(train=Part(names=Many(), groups=[])), NEED)])))
     assert str(store) in line
@@ -410,7 +416,7 @@ def test_a_disk_that_is_too_small_for_the_study_is_named(store: Path, monkeypatc
 
 
 @pytest.mark.usefixtures("store")
-def test_a_limit_below_what_the_study_takes_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_limit_below_the_predicted_size_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STUDY_STORE_GB", "1e-7")
     assert "raise STUDY_STORE_GB" in the_line(list(store_findings([(by_hand(), NEED)])), "warning")
 
@@ -424,19 +430,19 @@ def test_a_limit_below_what_the_study_takes_is_a_warning(monkeypatch: pytest.Mon
         ("sqlite:////home/a@b/mlflow.db", "sqlite:////home/a@b/mlflow.db"),
     ],
 )
-def test_secrets_are_taken_out(text: str, kept: str) -> None:
+def test_secrets_are_removed(text: str, kept: str) -> None:
     assert without_secrets(text) == kept
 
 
 @pytest.mark.parametrize("arguments", [["mars"], ["demo", "--data", "mars=1"], ["--storage", "mars://x"]])
-def test_an_unknown_name_is_an_error_of_use(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+def test_an_unknown_name_is_a_usage_error(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
     assert main(["check", *arguments]) == 2
     assert "mars" in capsys.readouterr().err
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("store")
-def test_a_check_in_json_holds_every_finding_and_the_versions(
+def test_the_json_output_holds_every_finding_and_the_versions(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, tree: Path
 ) -> None:
     arguments = ["tests.tiny:TINY", "--data", "segmentation=camvid", "--data", f"camvid={tree}", "--cpus", "1"]
@@ -454,7 +460,7 @@ def test_a_check_in_json_holds_every_finding_and_the_versions(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("store")
-def test_every_node_of_a_cluster_reads_the_storage_and_the_cluster_stays(
+def test_every_node_of_a_cluster_reads_the_storage_and_the_cluster_keeps_running(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})

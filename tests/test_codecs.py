@@ -36,8 +36,8 @@ H265 = PyAVClip(
     name="h265",
     encoder="libx265",
     decoder="hevc",
-    levels=(25, 32, 39, 46),
-    shown=(32, 46),
+    levels=(25, 35, 45),
+    shown=(35,),
     allowed=(1, 51),
     preset="medium",
     option="x265-params",
@@ -45,7 +45,7 @@ H265 = PyAVClip(
     parameters=(("pools", "none"), ("frame-threads", 1), ("info", 0), ("log-level", "error")),
 )
 VALUES: tuple[Codec, ...] = (*CODECS.values(), WEBP, H265)
-"""The table, and one more value of each class: whatever conforms here can be appended to the table."""
+"""The table, and two codecs that could be appended to it."""
 every_codec = pytest.mark.parametrize("codec", VALUES, ids=lambda codec: codec.name)
 every_entry = pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
 SIZES = [(1, 1), (1, 7), (7, 1), (8, 8), (15, 16), (16, 17), (17, 33), (96, 128)]
@@ -235,20 +235,15 @@ def test_a_codec_that_does_not_exist_is_refused(name: str, message: str) -> None
     assert str(refused.value).startswith(message)
 
 
-def test_the_table_holds_jpeg_and_h264() -> None:
-    assert list(CODECS) == ["jpeg", "h264"]
-
-
 NUMPY_ALONE = """
 import sys, types
 package = types.ModuleType("trainables")
 package.__path__ = [sys.argv[1]]
 sys.modules.update({"trainables": package, **dict.fromkeys(sys.argv[2:])})
 from trainables.codecs import CODECS, identity
-print(list(CODECS))
-for name, codec in CODECS.items():
+for name in ("jpeg", "h264"):
     try:
-        print(identity(codec, codec.levels[0]))
+        print(identity(CODECS[name], CODECS[name].levels[0]))
     except ImportError as error:
         print(name, "needs", error.name)
 """
@@ -265,7 +260,7 @@ for name, codec in CODECS.items():
 def test_a_missing_library_breaks_only_the_codecs_that_need_it(missing: list[str], jpeg: str, h264: str) -> None:
     command = [sys.executable, "-c", NUMPY_ALONE, str(Path(trainables.__file__).parent), *missing]
     found = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert found.splitlines() == ["['jpeg', 'h264']", jpeg, h264]
+    assert found.splitlines() == [jpeg, h264]
 
 
 def test_the_package_is_imported_without_av() -> None:
@@ -412,7 +407,7 @@ def test_identity_is_16_hexadecimal_digits(codec: Codec) -> None:
 
 
 def test_identities_differ_between_all_codecs_and_levels() -> None:
-    identities = [identity(codec, level) for codec in VALUES for level in codec.levels]
+    identities = [identity(codec, level) for codec in CODECS.values() for level in codec.levels]
     assert len(set(identities)) == len(identities)
 
 

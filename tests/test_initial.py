@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,8 @@ from torch import nn
 from torchvision.models import vgg16
 from torchvision.models._api import Weights, WeightsEnum
 
-from trainables import ARCHITECTURES, Architecture, Source, digest_of, examine
+from search_spaces import SPACES
+from trainables import ARCHITECTURES, DATASETS, Architecture, Source, digest_of, examine
 from trainables.networks.initial import initialise, is_digest, published, read_weights
 from trainables.tasks.segmentation.segnet import SegNet
 
@@ -155,3 +157,29 @@ def test_with_whole_a_weights_file_must_fit_completely(tmp_path: Path, segnet: A
 def test_published_weights_are_never_named_none_or_like_a_digest(architecture: Architecture) -> None:
     assert "none" not in architecture.initial
     assert not any(is_digest(name) for name in architecture.initial)
+
+
+NAMED = {
+    f"{architecture.name}-{name}": (architecture, name)
+    for architecture in ARCHITECTURES.values()
+    if isinstance(architecture, Architecture)
+    for name in architecture.initial
+}
+
+
+@pytest.mark.parametrize(("architecture", "name"), NAMED.values(), ids=NAMED)
+def test_named_weights_load_into_a_reduced_network_or_say_in_one_line_why_not(architecture: Architecture, name: str) -> None:
+    dataset = next(each for each in DATASETS.values() if each.task == architecture.task.name and each.make)
+    budget = SPACES["demo"].budgets.get(architecture.name)
+    hyper = replace(architecture.hyper, **(budget.hyper if budget else {}))
+    torch.manual_seed(0)
+    fresh = architecture.learner(hyper, dataset.source(None), 1, "cpu").network
+    before = clone(fresh)
+    try:
+        initialise(architecture, fresh, name)
+    except ValueError as error:
+        assert "\n" not in str(error)  # noqa: PT017
+        assert "initial" in str(error)  # noqa: PT017
+        assert all(torch.equal(before[key], value) for key, value in fresh.state_dict().items())
+    else:
+        assert any(not torch.equal(before[key], value) for key, value in fresh.state_dict().items())

@@ -1,23 +1,29 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 
-from trainables import CODECS, Architecture, Runtime, Schedule, Source
+from trainables import CLEAN, CODECS, Condition, Frames, Inputs, Pair, Recipe, Runtime, Schedule, Workload
 from trainables.contracts import Size
-from trainables.engine.loading import Batch, Draw, EpochSampler, Samples, evaluation_draws, loader, samples
+from trainables.engine.loading import Batch, Draw, EpochSampler, evaluation_draws, loader, samples
 from trainables.recipes.schedules import Clean, Constant, Uniform
 
 JPEG = CODECS["jpeg"]
+AT_10 = Condition(codec="jpeg", level=10)
 UNIFORM = Uniform(ladder=JPEG.levels)
+
+
+def recipe(schedule: Schedule) -> Recipe:
+    return Recipe(name="own", codec="jpeg", schedule=schedule)
 
 
 def batches(
     schedule: Schedule = UNIFORM, *, items: int = 20, epochs: int = 4, epoch: int = 0, key: tuple[int, int] = (5, 1)
 ) -> list[list[Draw]]:
-    sampler = EpochSampler(items, 6, schedule, epochs=epochs, key=key)
+    sampler = EpochSampler(items, 6, recipe(schedule), epochs=epochs, key=key)
     sampler.epoch = epoch
     return list(sampler)
 
@@ -31,12 +37,12 @@ def test_the_same_key_gives_the_same_batches() -> None:
 
 
 def test_iterating_twice_gives_the_same_batches() -> None:
-    sampler = EpochSampler(20, 6, UNIFORM, epochs=4, key=(5, 1))
+    sampler = EpochSampler(20, 6, recipe(UNIFORM), epochs=4, key=(5, 1))
     assert list(sampler) == list(sampler)
 
 
-def test_an_epoch_can_be_drawn_without_those_before() -> None:
-    sampler, drawn = EpochSampler(20, 6, UNIFORM, epochs=4, key=(5, 1)), []
+def test_an_epoch_does_not_depend_on_earlier_epochs_being_drawn() -> None:
+    sampler, drawn = EpochSampler(20, 6, recipe(UNIFORM), epochs=4, key=(5, 1)), []
     for epoch in range(4):
         sampler.epoch = epoch
         drawn.append(list(sampler))
@@ -44,28 +50,28 @@ def test_an_epoch_can_be_drawn_without_those_before() -> None:
 
 
 @pytest.mark.parametrize("epoch", range(4))
-def test_every_item_comes_once_an_epoch_at_most(epoch: int) -> None:
+def test_an_epoch_draws_no_item_twice(epoch: int) -> None:
     items = [draw.item for draw in draws(epoch=epoch)]
     assert len(set(items)) == len(items) == 18
     assert set(items) < set(range(20))
 
 
-def test_every_item_comes_once_where_batches_divide_the_split() -> None:
+def test_an_epoch_draws_every_item_where_batches_divide_the_split() -> None:
     assert sorted(draw.item for draw in draws(items=24)) == list(range(24))
 
 
-def test_batches_are_whole_and_as_many_as_the_length_says() -> None:
+def test_every_batch_is_full_and_the_sampler_knows_their_number() -> None:
     assert [len(batch) for batch in batches()] == [6, 6, 6]
-    assert len(EpochSampler(20, 6, UNIFORM, epochs=1, key=(0, 0))) == 3
+    assert len(EpochSampler(20, 6, recipe(UNIFORM), epochs=1, key=(0, 0))) == 3
 
 
-def test_what_is_left_out_changes_with_the_epoch() -> None:
+def test_each_epoch_leaves_out_different_items() -> None:
     left_out = {frozenset(range(20)) - {draw.item for draw in draws(epoch=epoch)} for epoch in range(4)}
     assert len(left_out) > 1
 
 
 @pytest.mark.parametrize("other", [Clean(), Constant(at=10)])
-def test_arms_that_differ_in_schedule_share_order_and_augmentation(other: Schedule) -> None:
+def test_recipes_that_differ_in_schedule_share_order_and_augmentation(other: Schedule) -> None:
     assert [(draw.item, draw.key) for draw in draws(UNIFORM)] == [(draw.item, draw.key) for draw in draws(other)]
 
 
@@ -73,7 +79,7 @@ def test_arms_that_differ_in_schedule_share_order_and_augmentation(other: Schedu
 def test_order_levels_and_augmentation_change_with_seed_generation_and_epoch(change: dict[str, Any]) -> None:
     before, after = draws(), draws(**change)
     assert [draw.item for draw in before] != [draw.item for draw in after]
-    assert {draw.item: draw.level for draw in before} != {draw.item: draw.level for draw in after}
+    assert {draw.item: draw.condition for draw in before} != {draw.item: draw.condition for draw in after}
     assert not {draw.key for draw in before} & {draw.key for draw in after}
 
 
@@ -82,21 +88,21 @@ def test_no_two_items_share_an_augmentation_stream() -> None:
     assert len(set(keys)) == len(keys)
 
 
-def test_augmentation_draws_from_another_stream_than_levels() -> None:
-    class Record:
+def test_augmentation_and_levels_use_different_streams() -> None:
+    class Recording:
         levels = (None,)
         seen: list[float] = []  # noqa: RUF012
 
         def level(self, progress: float, rng: np.random.Generator) -> None:  # noqa: ARG002
             self.seen.append(rng.random())
 
-    augmentation = [np.random.default_rng(draw.key).random() for draw in draws(Record())]
-    assert not set(augmentation) & set(Record.seen)
+    augmentation = [np.random.default_rng(draw.key).random() for draw in draws(Recording())]
+    assert not set(augmentation) & set(Recording.seen)
 
 
 @dataclass(frozen=True)
 class InThousandths:
-    """The progress, as a level."""
+    """Returns the progress as a level."""
 
     levels: tuple[int | None, ...] = tuple(range(1000))
 
@@ -104,101 +110,178 @@ class InThousandths:
         return round(1000 * progress)
 
 
-def test_progress_is_the_share_of_the_training_that_is_done() -> None:
-    # 2 epochs of 20 items: the second begins at a half, and its places are 1/40 apart.
-    levels = [draw.level for draw in draws(InThousandths(), epochs=2, epoch=1)]
+def test_progress_is_the_completed_fraction_of_the_training() -> None:
+    # 2 epochs of 20 items: the second begins at 1/2, and its places are 1/40 apart.
+    levels = [draw.condition.level for draw in draws(InThousandths(), epochs=2, epoch=1)]
     assert levels == [500 + 25 * place for place in range(18)]
 
 
-def test_a_batch_larger_than_the_split_is_refused_by_both_numbers() -> None:
-    with pytest.raises(ValueError, match=r"batch of 12 .* split of 11"):
-        EpochSampler(11, 12, Clean(), epochs=1, key=(0, 0))
+def test_a_batch_larger_than_the_split_is_refused_with_both_numbers() -> None:
+    with pytest.raises(ValueError, match=r"^batch_size 12 exceeds the 11 items of the training split: lower batch_size$"):
+        EpochSampler(11, 12, recipe(Clean()), epochs=1, key=(0, 0))
 
 
-def test_evaluation_takes_every_item_once_in_order_without_augmentation() -> None:
-    drawn = evaluation_draws(7, 3, 10)
-    assert drawn == [[Draw(i, 10, None) for i in part] for part in ((0, 1, 2), (3, 4, 5), (6,))]
+def test_a_recipe_without_a_schedule_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="recipe fused has no schedule: it does not train"):
+        EpochSampler(12, 4, Recipe(name="fused"), epochs=1, key=(0, 0))
 
 
-def training(architecture: Architecture, hyper: Any, source: Source, keep_frames: int = 0) -> Samples:
-    return samples(architecture, hyper, source, "train", "jpeg", Runtime(), keep_frames=keep_frames)
+def test_evaluation_draws_every_item_once_in_order_without_augmentation() -> None:
+    drawn = evaluation_draws(7, 3, AT_10)
+    assert drawn == [[Draw(i, AT_10, None) for i in part] for part in ((0, 1, 2), (3, 4, 5), (6,))]
 
 
-def test_a_clean_sample_is_the_item_as_distributed(segnet: Architecture, hyper: Any, streets: Source) -> None:
-    sample = training(segnet, hyper, streets)[Draw(3, None, None)]
-    assert np.array_equal(sample.example["image"].transpose(1, 2, 0), streets.train.frames(3)[0])
+def test_a_clean_sample_is_the_item_as_distributed(workload: Workload) -> None:
+    sample = samples(workload, "train")[Draw(3, CLEAN, None)]
+    assert np.array_equal(sample.example["image"].transpose(1, 2, 0), workload.data.train.frames(3)[0])
     assert (sample.size, sample.shape) == (Size(0), (1, 96, 128))
 
 
-def test_a_compressed_sample_is_the_item_after_the_codec(segnet: Architecture, hyper: Any, streets: Source) -> None:
-    sample = training(segnet, hyper, streets)[Draw(3, 10, None)]
-    data = JPEG.encode(streets.train.frames(3), 10)
+def test_a_compressed_sample_is_the_item_after_the_codec(workload: Workload) -> None:
+    sample = samples(workload, "train")[Draw(3, AT_10, None)]
+    data = JPEG.encode(workload.data.train.frames(3), 10)
     assert np.array_equal(sample.example["image"].transpose(1, 2, 0), JPEG.decode(data)[0])
     assert (sample.size, sample.shape) == (Size(len(data)), (1, 96, 128))
 
 
-def test_the_codec_never_touches_a_target(segnet: Architecture, hyper: Any, streets: Source) -> None:
-    sample = training(segnet, hyper, streets)[Draw(3, JPEG.levels[-1], None)]
-    assert np.array_equal(sample.example["mask"], streets.train.target(3))
+def test_the_codec_does_not_change_the_target(workload: Workload) -> None:
+    sample = samples(workload, "train")[Draw(3, Condition(codec="jpeg", level=JPEG.levels[-1]), None)]
+    assert np.array_equal(sample.example["mask"], workload.data.train.target(3))
 
 
-def test_a_level_without_a_codec_is_refused(segnet: Architecture, hyper: Any, streets: Source) -> None:
-    without = samples(segnet, hyper, streets, "train", None, Runtime())
-    with pytest.raises(ValueError, match="level 10 without a codec"):
-        _ = without[Draw(0, 10, None)]
+def test_an_unknown_codec_is_refused_when_an_item_is_read(workload: Workload) -> None:
+    with pytest.raises(ValueError, match=r"unknown codec 'jpg'; did you mean 'jpeg'\?"):
+        _ = samples(workload, "train")[Draw(0, Condition(codec="jpg", level=10), None)]
 
 
-def test_samples_of_an_unknown_codec_are_refused_with_those_that_are_known(
-    segnet: Architecture, hyper: Any, streets: Source
-) -> None:
-    with pytest.raises(ValueError, match=r"unknown codec 'nosuch'.*jpeg"):
-        samples(segnet, hyper, streets, "train", "nosuch", Runtime())
-
-
-def read(architecture: Architecture, hyper: Any, source: Source, workers: int, keep_frames: int = 0) -> list[Batch]:
-    sampler = EpochSampler(len(source.train.names), 4, UNIFORM, epochs=2, key=(1, 0))
-    parts = loader(training(architecture, hyper, source, keep_frames), sampler, Runtime(workers=workers))
+def read(workload: Workload, *, keep_frames: int = 0, paired: bool = False) -> list[Batch]:
+    """The training batches of two epochs."""
+    sampler = EpochSampler(len(workload.data.train.names), 4, recipe(UNIFORM), epochs=2, key=(1, 0))
+    parts = loader(samples(workload, "train", keep_frames=keep_frames, paired=paired), sampler, workload.runtime)
     found: list[Batch] = []
     for sampler.epoch in range(2):
         found.extend(parts)
     return found
 
 
-def test_only_the_first_items_hand_their_frames_out(segnet: Architecture, hyper: Any, streets: Source) -> None:
-    drawn = evaluation_draws(12, 5, 10)
-    found = list(loader(training(segnet, hyper, streets, 3), drawn, Runtime()))
+def drawn_by_read() -> list[Draw]:
+    sampler, found = EpochSampler(12, 4, recipe(UNIFORM), epochs=2, key=(1, 0)), list[Draw]()
+    for sampler.epoch in range(2):
+        found += [draw for batch in sampler for draw in batch]
+    return found
+
+
+def test_only_the_first_items_return_their_frames(workload: Workload) -> None:
+    found = list(loader(samples(workload, "train", keep_frames=3), evaluation_draws(12, 5, AT_10), Runtime()))
     frames = [each for batch in found for each in batch.frames]
     assert len(frames) == 3
     for index, each in enumerate(frames):
-        assert np.array_equal(each, JPEG.decode(JPEG.encode(streets.train.frames(index), 10)))
+        assert np.array_equal(each, JPEG.decode(JPEG.encode(workload.data.train.frames(index), 10)))
 
 
-def test_loading_leaves_the_random_stream_of_torch_alone(segnet: Architecture, hyper: Any, streets: Source) -> None:
+def test_loading_does_not_use_the_global_random_stream_of_torch(workload: Workload) -> None:
     before = torch.get_rng_state()
-    read(segnet, hyper, streets, 0)
+    read(workload)
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_epochs_are_read_in_the_order_of_the_sampler(segnet: Architecture, hyper: Any, streets: Source) -> None:
-    sizes = [size.total for batch in read(segnet, hyper, streets, 0) for size in batch.sizes]
-    drawn = [draw for epoch in range(2) for draw in _epoch(epoch)]
-    assert sizes == [0 if level is None else len(JPEG.encode(streets.train.frames(item), level)) for item, level, _ in drawn]
+def test_batches_come_in_the_order_of_the_sampler(workload: Workload) -> None:
+    sizes = [size.total for batch in read(workload) for size in batch.sizes]
+
+    def encoded(draw: Draw) -> int:
+        level = draw.condition.level
+        return 0 if level is None else len(JPEG.encode(workload.data.train.frames(draw.item), level))
+
+    assert sizes == [encoded(draw) for draw in drawn_by_read()]
 
 
-def _epoch(epoch: int) -> list[Draw]:
-    sampler = EpochSampler(12, 4, UNIFORM, epochs=2, key=(1, 0))
-    sampler.epoch = epoch
-    return [draw for batch in sampler for draw in batch]
+def flipped_at_random(
+    frames: Frames,
+    target: npt.NDArray[np.uint8],
+    hyper: Any,  # noqa: ARG001
+    rng: np.random.Generator | None,
+) -> Any:
+    """SegNet's example, mirrored with probability 1/2."""
+    image = frames[0].transpose(2, 0, 1)
+    if rng is not None and rng.random() < 0.5:
+        image, target = image[..., ::-1], target[:, ::-1]
+    return {"image": image.copy(), "mask": target.copy()}
+
+
+@pytest.fixture
+def flipping(workload: Workload) -> Workload:
+    return replace(workload, architecture=replace(workload.architecture, inputs=Inputs(example=flipped_at_random)))
+
+
+def test_a_pair_is_one_item_under_the_drawn_condition_and_clean_with_the_same_augmentation(flipping: Workload) -> None:
+    pairs, single = samples(flipping, "train", paired=True), samples(flipping, "train")
+    flips = set()
+    for index in range(12):
+        draw = Draw(index, AT_10, (7, index))
+        sample = pairs[draw]
+        assert isinstance(sample.example, Pair)
+        compressed, clean = single[draw], single[draw._replace(condition=CLEAN)]
+        for name in ("image", "mask"):
+            assert np.array_equal(sample.example.compressed[name], compressed.example[name])
+            assert np.array_equal(sample.example.clean[name], clean.example[name])
+        assert np.array_equal(sample.example.compressed["mask"], sample.example.clean["mask"])
+        assert not np.array_equal(sample.example.compressed["image"], sample.example.clean["image"])
+        assert (sample.size, sample.shape) == (compressed.size, compressed.shape)
+        flips.add(np.array_equal(sample.example.clean["mask"], flipping.data.train.target(index)))
+    assert flips == {True, False}  # both augmentations occurred
+
+
+def copied(frames: Frames, target: Any, hyper: Any, rng: Any) -> Any:  # noqa: ARG001
+    return frames.copy()
+
+
+def random_window(count: int, hyper: Any, rng: np.random.Generator | None) -> list[int]:  # noqa: ARG001
+    """The one frame of a still, a random number of times."""
+    assert rng is not None
+    return [0] * int(rng.integers(1, 9))
+
+
+def test_both_parts_of_a_pair_have_the_same_window(workload: Workload) -> None:
+    inputs = Inputs(example=copied, window=random_window)
+    windowed = replace(workload, architecture=replace(workload.architecture, inputs=inputs))
+    pairs = samples(windowed, "train", paired=True)
+    shapes = set()
+    for key in range(8):
+        compressed, clean = pairs[Draw(0, AT_10, (key,))].example
+        assert compressed.shape == clean.shape
+        shapes.add(clean.shape)
+    assert len(shapes) > 1
+
+
+def test_pairs_are_collated_into_a_pair_of_batches(flipping: Workload) -> None:
+    for paired, plain in zip(read(flipping, paired=True), read(flipping), strict=True):
+        assert isinstance(paired.examples, Pair)
+        compressed, clean = paired.examples
+        assert torch.equal(compressed["image"], plain.examples["image"])
+        assert torch.equal(compressed["mask"], clean["mask"])
+        assert clean["image"].shape == compressed["image"].shape
+        assert (list(paired.sizes), list(paired.shapes)) == (list(plain.sizes), list(plain.shapes))
+
+
+def test_a_clean_draw_gives_a_pair_of_equal_parts(flipping: Workload) -> None:
+    compressed, clean = samples(flipping, "train", paired=True)[Draw(2, CLEAN, (1,))].example
+    assert np.array_equal(compressed["image"], clean["image"])
+
+
+def equal(one: Any, other: Any) -> bool:
+    if isinstance(one, Pair):
+        return isinstance(other, Pair) and all(map(equal, one, other))
+    return all(torch.equal(one[name], other[name]) for name in one)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
-def test_loader_workers_give_the_batches_of_the_training_process(
-    segnet: Architecture, hyper: Any, streets: Source, workers: int
-) -> None:
-    here, there = read(segnet, hyper, streets, 0, 3), read(segnet, hyper, streets, workers, 3)
+@pytest.mark.parametrize("paired", [False, True], ids=["single", "paired"])
+def test_loader_workers_give_the_batches_of_the_training_process(flipping: Workload, workers: int, paired: bool) -> None:
+    here = read(flipping, keep_frames=3, paired=paired)
+    there = read(replace(flipping, runtime=Runtime(workers=workers)), keep_frames=3, paired=paired)
     assert len(here) == len(there) == 6
     for one, other in zip(here, there, strict=True):
         assert (list(one.sizes), list(one.shapes)) == (list(other.sizes), list(other.shapes))
-        assert all(torch.equal(one.examples[name], other.examples[name]) for name in one.examples)
+        assert equal(one.examples, other.examples)
         assert all(np.array_equal(a, b) for a, b in zip(one.frames, other.frames, strict=True))

@@ -1,22 +1,21 @@
 from dataclasses import dataclass, replace
-from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from trainables import Architecture, Condition, Epoch, Numerics, Source, evaluate, train
+from trainables import CLEAN, Epoch, Numerics, Workload, evaluate, train
 from trainables.engine.numerics import computing, prepare
 from trainables.recipes.recipes import BASELINE
 
 
-def trained(segnet: Architecture, hyper: Any, streets: Source, numerics: Numerics) -> Epoch:
-    (epoch,) = train(segnet, BASELINE, hyper, data=streets, epochs=1, seed=0, numerics=numerics)
+def trained(workload: Workload, numerics: Numerics) -> Epoch:
+    (epoch,) = train(replace(workload, numerics=numerics), BASELINE, epochs=1, seed=0)
     return epoch
 
 
-def test_an_unknown_precision_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match="precision 'float8': known are float32, bfloat16"):
+def test_an_unknown_precision_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"^unknown precision 'float8'; use one of float32, bfloat16$"):
         Numerics(precision="float8")  # type: ignore[arg-type]
 
 
@@ -28,7 +27,7 @@ def test_mixed_precision_computes_convolutions_in_bfloat16() -> None:
         assert convolution(image).dtype == torch.float32
 
 
-def test_mixed_precision_sees_weights_that_changed_within_a_step() -> None:
+def test_mixed_precision_uses_weights_that_changed_within_a_step() -> None:
     layer, one = nn.Linear(1, 1, bias=False), torch.ones(1, 1)
     with computing(Numerics(precision="bfloat16"), "cpu"):
         layer.weight.data.fill_(1.0)
@@ -37,37 +36,43 @@ def test_mixed_precision_sees_weights_that_changed_within_a_step() -> None:
         assert layer(one).item() == 2.0
 
 
-def test_mixed_precision_keeps_weights_in_full_precision_and_trains_to_about_the_same(
-    segnet: Architecture, hyper: Any, streets: Source
-) -> None:
-    full = trained(segnet, hyper, streets, Numerics())
-    mixed = trained(segnet, hyper, streets, Numerics(precision="bfloat16"))
+def test_mixed_precision_keeps_weights_in_full_precision(workload: Workload) -> None:
+    mixed = trained(workload, Numerics(precision="bfloat16"))
     assert {value.dtype for value in mixed.weights.values()} == {torch.float32, torch.int64}
+
+
+@pytest.mark.trained
+def test_mixed_precision_reaches_about_the_loss_of_full_precision(workload: Workload) -> None:
+    full, mixed = (trained(workload, Numerics(precision=precision)) for precision in ("float32", "bfloat16"))
     assert mixed.losses != full.losses
     assert mixed.losses["loss"] == pytest.approx(full.losses["loss"], rel=0.05)
 
 
-def test_channels_last_orders_weights_and_trains_to_the_same(segnet: Architecture, hyper: Any, streets: Source) -> None:
-    plain = trained(segnet, hyper, streets, Numerics())
-    ordered = trained(segnet, hyper, streets, Numerics(channels_last=True))
+def test_channels_last_changes_the_memory_order_of_weights(workload: Workload) -> None:
+    ordered = trained(workload, Numerics(channels_last=True))
     assert ordered.weights["encoder.1.0.0.weight"].is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.trained
+def test_channels_last_reaches_the_loss_of_the_default_order(workload: Workload) -> None:
+    plain, ordered = (trained(workload, Numerics(channels_last=order)) for order in (False, True))
     assert ordered.losses["loss"] == pytest.approx(plain.losses["loss"], rel=1e-3)
 
 
-def test_channels_last_continues_after_an_epoch_as_if_undisturbed(segnet: Architecture, hyper: Any, streets: Source) -> None:
-    numerics = Numerics(channels_last=True)
-    arguments: dict[str, Any] = {"data": streets, "epochs": 2, "seed": 0, "numerics": numerics}
-    *_, whole = train(segnet, BASELINE, hyper, **arguments)
-    first = next(train(segnet, BASELINE, hyper, **arguments))
-    (resumed,) = train(segnet, BASELINE, hyper, **arguments, resume=first.state)
+def test_a_channels_last_training_resumes_bit_identically(workload: Workload) -> None:
+    ordered = replace(workload, numerics=Numerics(channels_last=True))
+    *_, whole = train(ordered, BASELINE, epochs=2, seed=0)
+    first = next(train(ordered, BASELINE, epochs=2, seed=0))
+    (resumed,) = train(ordered, BASELINE, epochs=2, seed=0, resume=first.state)
     assert all(torch.equal(whole.weights[name], resumed.weights[name]) for name in whole.weights)
 
 
-def test_scores_are_computed_in_the_precision_that_is_asked_for(segnet: Architecture, hyper: Any, streets: Source) -> None:
-    weights = trained(segnet, hyper, streets, Numerics()).weights
+@pytest.mark.trained
+def test_scores_are_computed_in_the_precision_of_the_workload(workload: Workload) -> None:
+    weights = trained(workload, Numerics()).weights
 
     def clean(numerics: Numerics) -> float:
-        (score,) = evaluate(segnet, hyper, weights, data=streets, conditions=[Condition()], numerics=numerics)
+        (score,) = evaluate(replace(workload, numerics=numerics), weights, conditions=[CLEAN])
         return score.metrics["global_accuracy"]
 
     assert clean(Numerics(precision="bfloat16")) != clean(Numerics())
@@ -75,8 +80,8 @@ def test_scores_are_computed_in_the_precision_that_is_asked_for(segnet: Architec
 
 
 @dataclass
-class Alone:
-    """A learner as far as `prepare` looks at it."""
+class NetworkAlone:
+    """The only part of a learner that `prepare` uses."""
 
     network: nn.Module
 
@@ -85,17 +90,13 @@ class Alone:
 def test_a_compiled_network_computes_the_same_and_its_weights_keep_their_names() -> None:
     network, image = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), torch.rand(1, 3, 8, 8)
     before, names = network(image).detach(), list(network.state_dict())
-    prepare(Alone(network), Numerics(compiled=True))  # type: ignore[arg-type]
+    prepare(NetworkAlone(network), Numerics(compiled=True))  # type: ignore[arg-type]
     assert torch.allclose(network(image), before, atol=1e-5)
     assert list(network.state_dict()) == names
 
 
 @pytest.mark.slow
-def test_each_member_of_a_container_of_networks_is_compiled() -> None:
+def test_each_network_of_a_module_dict_is_compiled() -> None:
     networks = nn.ModuleDict({"generator": nn.Linear(2, 2), "discriminator": nn.Linear(2, 1)})
-    prepare(Alone(networks), Numerics(compiled=True))  # type: ignore[arg-type]
+    prepare(NetworkAlone(networks), Numerics(compiled=True))  # type: ignore[arg-type]
     assert all(member._compiled_call_impl is not None for member in networks.values())
-
-
-def test_numerics_are_a_value() -> None:
-    assert replace(Numerics(), compiled=True) == Numerics(compiled=True)

@@ -1,4 +1,4 @@
-"""Weights of one's own in place of the baseline: `--baseline` and `study evaluate`."""
+"""A user's own weights in place of a trained baseline: `--baseline`, `study evaluate` and `initial`, on a few scenes."""
 
 import json
 from dataclasses import replace
@@ -9,29 +9,59 @@ import pytest
 import torch
 from rich.console import Console
 
-from search_spaces import DEMO
-from search_spaces.demo import STILLS
+from search_spaces import DEMO, Budget, Space
 from study.__main__ import main
-from study.plan import Plan, make_plan
+from study.evaluate import evaluation_plan
+from study.plan import Plan, hyper_of, make_plan
 from study.weights import keep
-from trainables import ARCHITECTURES, DATASETS, Condition, Folder, Job, TrialFolder, digest_of, evaluate
+from trainables import CLEAN, CODECS, DATASETS, Condition, Folder, Job, Source, Trial, TrialFolder, Workload, digest_of, evaluate
+from trainables.data.embedded import scenes_split
 from trainables.ray_trainable import steps
+from trainables.scenes import STREET
+from trainables.tasks.segmentation import SEGNET
+from trainables.tasks.segmentation.data import class_map
 
-BUDGET = replace(DEMO.budgets["segnet"], epochs=1, hyper={**DEMO.budgets["segnet"].hyper, "width": 1 / 16})
-SPACE = replace(DEMO, cells=STILLS, budgets={"segnet": BUDGET})
+
+def few_streets() -> Source:
+    """8 training, 3 validation and 4 test scenes."""
+    train, val, test = (scenes_split(seed, count, STREET, class_map) for seed, count in enumerate((8, 3, 4)))
+    return replace(DATASETS["street_scenes"].source(None), train=train, val=val, test=test, fingerprint="few")
+
+
+MILD = replace(CODECS["jpeg"], name="mild", levels=(95, 90))  # type: ignore[type-var]
+FEW = replace(DATASETS["street_scenes"], name="few_streets", make=few_streets)
+BUDGET = Budget(initial="none", epochs=1, hyper={**DEMO.budgets["segnet"].hyper, "width": 1 / 16})
+SPACE = Space(
+    name="few",
+    summary="a narrow SegNet on a few scenes",
+    data={"segmentation": "tests.test_own_weights:FEW"},
+    codecs=("jpeg",),
+    cells=("*/clean/*", "*/jpeg/constant-10"),
+    budgets={"segnet": BUDGET},
+    ladders={"jpeg": (50, 10)},
+    validation={"jpeg": (10,)},
+)
+HYPER = hyper_of(SEGNET, BUDGET.hyper)
 QUIET = Console(quiet=True)
 
 
-def plan(storage: Path, *baselines: str, patterns: tuple[str, ...] = ("segnet/clean/*",), seeds: int = 1) -> Plan:
-    return make_plan(SPACE, patterns=patterns, seeds=seeds, baselines=baselines, storage=Folder.at(str(storage)))
+def plan(storage: Path, *baselines: str, seeds: int = 1) -> Plan:
+    return make_plan(SPACE, patterns=["segnet/clean/*"], seeds=seeds, baselines=baselines, storage=Folder.at(str(storage)))
+
+
+def trials(planned: Plan) -> list[Trial]:
+    found = [planned.trial(entry) for entry in planned.entries]
+    return [trial for trial in found if trial is not None]
+
+
+def keys(planned: Plan) -> list[str]:
+    return [trial.key for trial in trials(planned)]
 
 
 def network() -> torch.nn.Module:
-    """Untrained, as the space's budget makes it."""
+    """An untrained network that fits the space's budget."""
     torch.manual_seed(7)
-    architecture = ARCHITECTURES["segnet"]
-    source = DATASETS["street_scenes"].source(None)
-    return architecture.learner(architecture.hyper(**BUDGET.hyper), source, 1, "cpu").network
+    return SEGNET.learner(HYPER, few_streets(), 1, "cpu").network
 
 
 @pytest.fixture
@@ -41,20 +71,29 @@ def own(tmp_path: Path) -> Path:
     return path
 
 
+def run_all(planned: Plan) -> list[Job]:
+    """Run every entry in this process; returns their jobs."""
+    jobs = [planned.job(entry) for entry in planned.entries]
+    for job in jobs:
+        assert list(steps(job))[-1]["phase"] == "done"
+    return jobs
+
+
 def weights(job: Job) -> Any:
     return TrialFolder(Folder(job.folder)).read_state("weights.pt")["weights"]
 
 
 def scores(job: Job) -> list[dict[str, Any]]:
+    """Scores of all conditions, without the time at which they were written."""
     return [{**record, "time": None} for record in TrialFolder(Folder(job.folder)).scores(job.conditions)]
 
 
-def test_own_weights_are_a_trial_that_trains_nothing_and_is_named_by_their_contents(tmp_path: Path, own: Path) -> None:
-    baseline = plan(tmp_path, str(own)).entries[0].trial
+def test_own_weights_make_an_untrained_trial_named_by_their_digest(tmp_path: Path, own: Path) -> None:
+    baseline = trials(plan(tmp_path, str(own)))[0]
     assert (baseline.recipe, baseline.epochs, baseline.initial, baseline.imported) == ("baseline", 0, digest_of(own), True)
 
 
-def test_one_own_baseline_serves_every_seed(tmp_path: Path, own: Path) -> None:
+def test_all_seeds_share_one_own_baseline(tmp_path: Path, own: Path) -> None:
     entries = plan(tmp_path, str(own), seeds=3).entries
     roots = [entry for entry in entries if not entry.parents]
     assert len(roots) == 1
@@ -62,32 +101,29 @@ def test_one_own_baseline_serves_every_seed(tmp_path: Path, own: Path) -> None:
     assert {entry.seed for entry in entries if entry.parents} == {0, 1, 2}
 
 
-def test_other_weights_make_other_trials_of_all_that_starts_from_them(tmp_path: Path, own: Path) -> None:
-    before = {entry.trial.key for entry in plan(tmp_path, str(own)).entries}
+def test_other_weights_rename_every_trial(tmp_path: Path, own: Path) -> None:
+    before = set(keys(plan(tmp_path, str(own))))
     torch.save({name: value + 1 for name, value in network().state_dict().items()}, own)
-    assert before.isdisjoint(entry.trial.key for entry in plan(tmp_path, str(own)).entries)
+    assert before.isdisjoint(keys(plan(tmp_path, str(own))))
 
 
-def test_the_same_weights_elsewhere_are_the_same_trials(tmp_path: Path, own: Path) -> None:
+def test_moving_a_weights_file_renames_no_trial(tmp_path: Path, own: Path) -> None:
     moved = tmp_path / "moved.pt"
     moved.write_bytes(own.read_bytes())
-    assert [entry.trial.key for entry in plan(tmp_path, str(own)).entries] == [
-        entry.trial.key for entry in plan(tmp_path, str(moved)).entries
-    ]
+    assert keys(plan(tmp_path, str(own))) == keys(plan(tmp_path, str(moved)))
 
 
-def test_weights_without_a_name_are_refused_where_cells_are_of_several_architectures(tmp_path: Path, own: Path) -> None:
-    with pytest.raises(ValueError, match="whose weights\\? Write ARCHITECTURE="):
+def test_a_baseline_for_several_architectures_needs_a_name(tmp_path: Path, own: Path) -> None:
+    with pytest.raises(ValueError, match="the plan has several architectures; write ARCHITECTURE="):
         make_plan(DEMO, baselines=[str(own)], storage=Folder.at(str(tmp_path)))
 
 
-def test_weights_with_the_name_of_an_architecture_are_its_alone(tmp_path: Path, own: Path) -> None:
+def test_a_named_baseline_is_used_for_its_architecture_alone(tmp_path: Path, own: Path) -> None:
     planned = make_plan(DEMO, patterns=["*/clean/*"], baselines=[f"segnet={own}"], storage=Folder.at(str(tmp_path)))
-    imported = {entry.cell.architecture.name for entry in planned.entries if entry.trial.imported}
-    assert imported == {"segnet"}
+    assert {entry.cell.architecture.name for entry in planned.entries if entry.imported} == {"segnet"}
 
 
-def test_a_baseline_that_is_no_file_is_named(tmp_path: Path) -> None:
+def test_a_baseline_without_a_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"weights .*none\.pt: No such file"):
         plan(tmp_path, str(tmp_path / "none.pt"))
 
@@ -95,83 +131,95 @@ def test_a_baseline_that_is_no_file_is_named(tmp_path: Path) -> None:
 def test_a_baseline_that_does_not_fit_is_refused_before_anything_starts(tmp_path: Path, own: Path) -> None:
     torch.save({"conv.weight": torch.zeros(3)}, own)
     planned = plan(tmp_path / "runs", str(own))
-    with pytest.raises(ValueError, match=r"the weights do not fit segnet: it lacks encoder\.0"):
+    with pytest.raises(ValueError, match=r"weights do not fit segnet: missing encoder\.0.*; unexpected conv\.weight"):
         keep(planned, QUIET)
     assert planned.storage.names() == frozenset()
 
 
-def test_initial_weights_that_are_no_file_and_no_name_are_refused_with_what_is_known(tmp_path: Path) -> None:
+def test_unknown_initial_weights_are_refused_with_the_known_names(tmp_path: Path) -> None:
     space = replace(SPACE, budgets={"segnet": replace(BUDGET, initial="image_net")})
-    with pytest.raises(ValueError, match="segnet starts from 'image_net', which is no file and none of none, imagenet"):
+    message = "initial weights 'image_net' of segnet: no such file; named weights are none, imagenet"
+    with pytest.raises(ValueError, match=message):
         make_plan(space, storage=Folder.at(str(tmp_path)))
 
 
-@pytest.mark.slow
-def test_a_baseline_starts_from_a_file_of_the_space(tmp_path: Path, own: Path) -> None:
-    still = replace(BUDGET, initial=str(own), hyper={**BUDGET.hyper, "lr": 0.0, "optimiser": "sgd", "lr_schedule": "constant"})
-    space = replace(SPACE, budgets={"segnet": still})
+def test_a_baseline_starts_from_the_weights_file_of_its_budget(tmp_path: Path, own: Path) -> None:
+    frozen = replace(BUDGET, initial=str(own), hyper={**BUDGET.hyper, "lr": 0.0, "optimiser": "sgd", "lr_schedule": "constant"})
+    space = replace(SPACE, budgets={"segnet": frozen})
     planned = make_plan(space, patterns=["*/baseline"], storage=Folder.at(str(tmp_path / "runs")))
     keep(planned, QUIET)
     job = planned.job(planned.entries[0])
-    next(steps(job))
-    for _ in steps(job):
-        pass
+    next(steps(job))  # an interrupted attempt
+    run_all(planned)
     kernels = {name: value for name, value in weights(job).items() if name.endswith("0.weight")}
     assert kernels
     assert all(torch.equal(value, network().state_dict()[name]) for name, value in kernels.items())
 
 
-@pytest.mark.slow
-def test_weights_saved_by_plain_torch_score_as_the_run_that_made_them_and_so_does_what_starts_from_them(tmp_path: Path) -> None:
-    made = plan(tmp_path / "made")
-    for entry in made.entries:
-        list(steps(made.job(entry)))
-    baseline, continued = (made.job(entry) for entry in made.entries)
-    path = tmp_path / "plain.pt"
+def test_an_exported_baseline_gives_the_same_scores_as_the_trial_that_trained_it(tmp_path: Path) -> None:
+    baseline, continued = run_all(plan(tmp_path / "trained"))
+    path = tmp_path / "exported.pt"
     torch.save(weights(baseline), path)
 
     given = plan(tmp_path / "given", str(path))
     keep(given, QUIET)
-    for entry in given.entries:
-        list(steps(given.job(entry)))
-    own_baseline, own_continued = (given.job(entry) for entry in given.entries)
+    own_baseline, own_continued = run_all(given)
+    assert len(scores(baseline)) == len(baseline.conditions)
     assert scores(own_baseline) == scores(baseline)
-    assert len(scores(baseline)) == 7
     assert scores(own_continued) == scores(continued)
 
 
 @pytest.mark.slow
-def test_evaluate_scores_own_weights_on_the_ladder(tmp_path: Path, own: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    architecture, source = ARCHITECTURES["segnet"], DATASETS["street_scenes"].source(None)
-    hyper = architecture.hyper(**DEMO.budgets["segnet"].hyper)
-    torch.manual_seed(3)
-    made = architecture.learner(hyper, source, 1, "cpu").network.state_dict()
-    torch.save(made, own)
-    arguments = ["evaluate", "segnet", str(own), "--space", "demo", "--storage", str(tmp_path / "runs"), "--cpus", "1", "--json"]
-    assert main(arguments) == 0
+def test_evaluate_scores_own_weights_on_the_spaces_ladder(
+    tmp_path: Path, own: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(Path(__file__).parents[1])  # workers import this module from the launch directory
+    space = ["--space", "tests.test_own_weights:SPACE"]
+    assert main(["evaluate", "segnet", str(own), *space, "--storage", str(tmp_path / "runs"), "--cpus", "1", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["weights"] == digest_of(own)
-    assert [(row["codec"], row["level"]) for row in found["scores"]] == [
-        (None, None), *(("jpeg", level) for level in (95, 75, 50, 15, 10, 5))
-    ]  # fmt: skip
-    conditions = [Condition(), Condition(codec="jpeg", level=5)]
-    clean, at_5 = evaluate(architecture, hyper, made, data=source, conditions=conditions)
+    assert [(row["codec"], row["level"]) for row in found["scores"]] == [(None, None), ("jpeg", 50), ("jpeg", 10)]
+    workload = Workload(architecture=SEGNET, hyper=HYPER, data=few_streets())
+    conditions = [CLEAN, Condition(codec="jpeg", level=10)]
+    clean, at_10 = evaluate(workload, network().state_dict(), conditions=conditions)
     assert found["scores"][0]["miou"] == clean.metrics["miou"]
-    assert found["scores"][-1]["miou"] == at_5.metrics["miou"]
+    assert found["scores"][-1]["miou"] == at_10.metrics["miou"]
+
+
+def codecs_of_evaluation(target: str, own: Path, space: Space) -> set[str | None]:
+    planned = evaluation_plan(target, str(own), space=space, data=[], storage=Folder.at(str(own.parent / "runs")))
+    (entry,) = planned.entries
+    return {condition.codec for condition in entry.conditions} - {None}
+
+
+def test_evaluate_uses_the_spaces_first_codec_of_the_right_kind(own: Path) -> None:
+    space = replace(SPACE, codecs=("h264", "tests.test_own_weights:MILD", "jpeg"))
+    assert codecs_of_evaluation("segnet", own, space) == {"tests.test_own_weights:MILD"}
+    assert codecs_of_evaluation("segnet/jpeg", own, space) == {"jpeg"}
+    assert codecs_of_evaluation("two_stream_spatial", own, DEMO) == {"h264"}
+
+
+def test_evaluate_without_a_suitable_codec_says_how_to_name_one(own: Path) -> None:
+    with pytest.raises(ValueError, match="search space few has no codec for segnet: write segnet/CODEC"):
+        codecs_of_evaluation("segnet", own, replace(SPACE, codecs=("h264",)))
 
 
 @pytest.mark.parametrize(
-    ("arguments", "complaint"),
+    ("arguments", "message"),
     [
-        (("unet", "w.pt"), "unknown architecture 'unet': known are segnet"),
-        (("segnet/gif", "w.pt"), "unknown codec 'gif': known are jpeg"),
-        (("segnet", "w.pt", "--space", "dream"), "unknown search space 'dream'"),
+        (("segnett", "w.pt"), "unknown architecture 'segnett'; did you mean 'segnet'"),
+        (("segnet/jpg", "w.pt"), "unknown codec 'jpg'; did you mean 'jpeg'?"),
+        (("segnet", "w.pt", "--space", "papr"), "unknown search space 'papr'; did you mean 'paper'?"),
         (("segnet", "gone.pt"), "weights gone.pt: No such file"),
+        (
+            ("faster_rcnn", "w.pt", "--space", "tests.test_own_weights:SPACE"),
+            "search space few has no faster_rcnn; known are segnet.",
+        ),
     ],
 )
-def test_evaluate_refuses_what_it_does_not_know_in_one_line(
-    arguments: tuple[str, ...], complaint: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_evaluate_refuses_unknown_names_in_one_line(
+    arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["evaluate", *arguments]) == 2
-    assert capsys.readouterr().err.startswith(f"study: {complaint}")
+    assert capsys.readouterr().err.startswith(f"study: {message}")

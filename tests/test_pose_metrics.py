@@ -9,17 +9,18 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from trainables.contracts import CLEAN, Condition
 from trainables.tasks.pose.grouping import PUBLISHED, THRESHOLDS, Found
-from trainables.tasks.pose.metrics import Sighting, best_for_joints, best_for_people, calibrate, score, similarity, statistics
+from trainables.tasks.pose.metrics import Matches, best_for_joints, best_for_people, calibrate, oks, score, statistics
 from trainables.tasks.pose.skeleton import KEYPOINTS, TOLERANCES, People
 
 COCO_NAMES = {"oks_map": 0, "ap50": 1, "ap75": 2, "ap_medium": 3, "ap_large": 4}
-"""Where COCO's program prints them."""
+"""Positions in pycocotools' summary."""
 Image = tuple[list[Found], People]
 
 
 def people(*keypoints: npt.ArrayLike, areas: Any = None, crowd: Any = (), height: int = 480, width: int = 640) -> People:
-    """True people; boxes are those around their labelled points, `crowd` are places."""
+    """True people with boxes around their labelled key points; `crowd` are indices."""
     points = np.array(keypoints, np.float32).reshape(-1, 17, 3)
     boxes = [
         (*each[each[:, 2] > 0, :2].min(0), *each[each[:, 2] > 0, :2].max(0)) if (each[:, 2] > 0).any() else (0, 0, 20, 40)
@@ -35,19 +36,19 @@ def people(*keypoints: npt.ArrayLike, areas: Any = None, crowd: Any = (), height
 
 
 def found(keypoints: npt.ArrayLike, scores: npt.ArrayLike) -> list[Found]:
-    """The same people at every threshold."""
+    """A prediction with the same people at every threshold."""
     every = Found(np.array(keypoints, np.float32).reshape(-1, 17, 3), np.array(scores, np.float32))
     return [every] * len(THRESHOLDS)
 
 
 def body(left: float = 100, top: float = 100, size: float = 100) -> npt.NDArray[np.float32]:
-    """Seventeen visible points, spread over a square."""
+    """Seventeen visible key points, (17, 3), spread over a square."""
     places = np.random.default_rng(5).uniform(0, 1, (17, 2)) * size + [left, top]
     return np.concatenate([places, np.full((17, 1), 2)], axis=1).astype(np.float32)
 
 
 def image(rng: np.random.Generator) -> Image:
-    """People of all sizes with unlabelled points, some without any, some crowds; found ones near them, twice, and elsewhere."""
+    """People of all sizes, partly labelled, unlabelled or crowds; predictions near them, repeated, and elsewhere."""
     count = int(rng.integers(0, 6))
     sides = np.exp(rng.uniform(np.log(20), np.log(250), count))
     bodies = [body(rng.uniform(0, 400), rng.uniform(0, 400), side) for side in sides]
@@ -75,16 +76,17 @@ def images(seed: int, number: int = 12) -> list[Image]:
     return [image(rng) for _ in range(number)]
 
 
-def sightings(every: list[Image]) -> list[Sighting]:
-    return statistics([prediction for prediction, _ in every], [truth for _, truth in every])
+def matches(every: list[Image]) -> list[Matches]:
+    source: Any = None  # not used
+    return statistics([prediction for prediction, _ in every], {"truths": [truth for _, truth in every]}, source)
 
 
 def values(*every: Image, **how: int) -> dict[str, float]:
     once = np.ones((1, len(every)), np.int64)
-    return {name: float(each[0]) for name, each in score(sightings(list(every)), once, **how).items()}
+    return {name: float(each[0]) for name, each in score(matches(list(every)), once, **how).items()}
 
 
-def by_cocos_program(every: list[Image]) -> dict[str, float]:
+def by_pycocotools(every: list[Image]) -> dict[str, float]:
     annotations, results = list[dict[str, Any]](), list[dict[str, Any]]()
     for number, (prediction, truth) in enumerate(every):
         for place, keypoints in enumerate(truth["keypoints"]):
@@ -117,36 +119,36 @@ def by_cocos_program(every: list[Image]) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_average_precisions_are_those_of_cocos_program(seed: int) -> None:
+def test_average_precisions_equal_pycocotools(seed: int) -> None:
     every = images(seed)
     ours = values(*every)
-    assert {name: ours[name] for name in COCO_NAMES} == pytest.approx(by_cocos_program(every), abs=1e-9)
+    assert {name: ours[name] for name in COCO_NAMES} == pytest.approx(by_pycocotools(every), abs=1e-9)
 
 
-def test_truths_fed_back_score_one() -> None:
+def test_true_people_as_predictions_score_one() -> None:
     truth = people(body(10, 10, 80), body(200, 150, 130))
     scored = values((found(truth["keypoints"], [0.9, 0.8]), truth))
     assert (scored["oks_map"], scored["missed_joints"], scored["false_joints"]) == (1, 0, 0)
 
 
 @pytest.mark.parametrize("wanted", [0.52, 0.72, 0.93])
-def test_a_known_displacement_scores_as_many_thresholds_as_its_similarity_exceeds(wanted: float) -> None:
+def test_map_counts_the_thresholds_that_a_known_similarity_reaches(wanted: float) -> None:
     truth = people(body(), areas=[60.0**2])
     moved = truth["keypoints"].copy()
-    # Every point as far off as makes exp(-d^2 / (2 a (2 k)^2)) the wanted similarity.
+    # Move each key point by the distance d with exp(-d^2 / (2 a (2 k)^2)) = wanted.
     moved[..., 0] += np.sqrt(-2 * math.log(wanted)) * 60 * 2 * TOLERANCES
-    assert similarity(moved, truth) == pytest.approx(wanted, abs=1e-5)
-    reached = sum(wanted >= level for level in np.linspace(0.5, 0.95, 10))
+    assert oks(moved, truth) == pytest.approx(wanted, abs=1e-5)
+    reached = sum(wanted >= threshold for threshold in np.linspace(0.5, 0.95, 10))
     assert values((found(moved, [0.7]), truth))["oks_map"] == pytest.approx(reached / 10)
 
 
-def test_a_false_person_of_a_higher_score_costs_half_the_precision() -> None:
+def test_a_false_person_with_a_higher_score_halves_the_precision() -> None:
     truth = people(body())
     both = np.concatenate([truth["keypoints"], body(400, 300)[None]])
     assert values((found(both, [0.5, 0.9]), truth))["ap50"] == pytest.approx(0.5)
 
 
-def test_a_joint_that_is_missed_and_one_that_is_false_are_counted() -> None:
+def test_missed_and_false_joints_are_counted() -> None:
     truth = people(body())
     seen = truth["keypoints"].copy()
     seen[0, 3] = 0
@@ -156,14 +158,14 @@ def test_a_joint_that_is_missed_and_one_that_is_false_are_counted() -> None:
     assert scored["false_joints"] == pytest.approx(1 / 16)
 
 
-def test_a_joint_is_found_once() -> None:
+def test_a_second_detection_of_a_joint_is_false() -> None:
     truth = people(body())
     twice = np.concatenate([truth["keypoints"]] * 2)
     scored = values((found(twice, [0.5, 0.4]), truth))
     assert (scored["missed_joints"], scored["false_joints"]) == (0, 0.5)
 
 
-def test_joints_of_people_without_labels_are_neither_right_nor_false() -> None:
+def test_joints_of_unlabelled_people_are_ignored() -> None:
     nobody = np.zeros((17, 3), np.float32)
     truth = people(body(200, 200), nobody)
     truth["boxes"][1] = (10, 10, 120, 120)
@@ -172,48 +174,49 @@ def test_joints_of_people_without_labels_are_neither_right_nor_false() -> None:
     assert (scored["oks_map"], scored["missed_joints"], scored["false_joints"]) == (1, 0, 0)
 
 
-def test_an_image_without_people_makes_whoever_is_found_there_false() -> None:
+def test_people_found_in_an_image_without_people_are_false() -> None:
     truth = people(body())
     alone = (found(truth["keypoints"], [0.5]), truth)
     empty = (found(body()[None], [0.9]), people())
     assert values(alone, empty)["ap50"] == pytest.approx(0.5)
 
 
-def test_what_is_nowhere_scores_zero() -> None:
+def test_metrics_are_zero_without_people_and_predictions() -> None:
     empty = (found([], []), people())
     assert set(values(empty).values()) == {0.0}
 
 
-def test_an_image_of_weight_two_counts_as_that_image_twice() -> None:
-    every = sightings(images(3, number=6))
+def test_an_image_of_weight_two_counts_twice() -> None:
+    every = matches(images(3, number=6))
     weighed = score(every, np.array([[2, 0, 1, 1, 0, 3]]), joints=4, tuned=3)
     repeated = score([every[place] for place in (0, 0, 2, 3, 5, 5, 5)], np.ones((1, 7), np.int64), joints=4, tuned=3)
     assert {name: value.tolist() for name, value in weighed.items()} == {name: value.tolist() for name, value in repeated.items()}
 
 
 def at_thresholds(*right: bool) -> list[Image]:
-    """One true person, found where `right`; elsewhere somebody false is."""
+    """One image whose person is found at the thresholds flagged in `right`, and a false person at the others."""
     truth = people(body())
     return [([found(truth["keypoints"] if each else body(400, 300)[None], [0.5])[0] for each in right], truth)]
 
 
-def test_the_threshold_is_that_of_the_best_score_on_validation() -> None:
-    every = sightings(at_thresholds(*(place == 5 for place in range(len(THRESHOLDS)))))
+def test_the_best_threshold_has_the_best_score() -> None:
+    every = matches(at_thresholds(*(place == 5 for place in range(len(THRESHOLDS)))))
     assert (best_for_people(every), best_for_joints(every)) == (5, 5)
 
 
-def test_where_all_thresholds_are_equal_the_published_one_is_kept() -> None:
+def test_the_published_threshold_wins_among_equals() -> None:
     for right in (True, False):
-        every = sightings(at_thresholds(*[right] * len(THRESHOLDS)))
+        every = matches(at_thresholds(*[right] * len(THRESHOLDS)))
         assert (best_for_people(every), best_for_joints(every)) == (PUBLISHED, PUBLISHED)
 
 
-def test_calibration_takes_joints_from_clean_and_people_from_the_condition() -> None:
-    clean = sightings(at_thresholds(*(place == 4 for place in range(len(THRESHOLDS)))))
-    same = sightings(at_thresholds(*(place == 6 for place in range(len(THRESHOLDS)))))
-    scoring, chosen = calibrate(clean, same)
+def test_calibration_uses_clean_images_for_joints_and_the_condition_for_people() -> None:
+    clean = matches(at_thresholds(*(place == 4 for place in range(len(THRESHOLDS)))))
+    compressed = matches(at_thresholds(*(place == 6 for place in range(len(THRESHOLDS)))))
+    condition = Condition(codec="jpeg", level=5)
+    scoring, chosen = calibrate({CLEAN: clean, condition: compressed}.__getitem__, condition)
     assert chosen == {"joint_threshold": THRESHOLDS[4], "tuned_threshold": THRESHOLDS[6]}
     once = np.ones((1, 1), np.int64)
-    of_clean, of_same = scoring(clean, once), scoring(same, once)
-    assert (of_clean["missed_joints"][0], of_clean["oks_map_tuned"][0]) == (0, 0)
-    assert (of_same["missed_joints"][0], of_same["oks_map_tuned"][0], of_same["oks_map"][0]) == (1, 1, 0)
+    on_clean, on_compressed = scoring(clean, once), scoring(compressed, once)
+    assert (on_clean["missed_joints"][0], on_clean["oks_map_tuned"][0]) == (0, 0)
+    assert (on_compressed["missed_joints"][0], on_compressed["oks_map_tuned"][0], on_compressed["oks_map"][0]) == (1, 1, 0)

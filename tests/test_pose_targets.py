@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from tests.test_pose_metrics import body, people
 from trainables import scenes
 from trainables.tasks.pose.skeleton import (
     KEYPOINTS,
@@ -13,7 +14,7 @@ from trainables.tasks.pose.skeleton import (
     PARTS,
     REDUNDANT,
     TOLERANCES,
-    asked_for,
+    labelled,
     moved,
     with_neck,
 )
@@ -24,14 +25,14 @@ Floats = npt.NDArray[np.float32]
 
 
 def crowd(seed: int, people: int = 4) -> Floats:
-    """(people, 18, 3): parts all over a grid and beyond it, a third of them missing."""
+    """(people, 18, 3): parts at random positions on the grid and around it, a third of them missing."""
     rng = np.random.default_rng(seed)
     places = rng.uniform(-20, (GRID[1] * STRIDE + 20, GRID[0] * STRIDE + 20), (people, len(PARTS), 2))
     flags = rng.choice([0, 1, 2], (people, len(PARTS), 1))
     return np.where(flags > 0, np.concatenate([places, flags], axis=-1), 0).astype(np.float32)
 
 
-def maps_by_the_letter(parts: Floats) -> Floats:
+def maps_by_loops(parts: Floats) -> Floats:
     found = np.zeros((MAPS, *GRID))
     for row in range(GRID[0]):
         for column in range(GRID[1]):
@@ -45,7 +46,7 @@ def maps_by_the_letter(parts: Floats) -> Floats:
     return found.astype(np.float32)
 
 
-def fields_by_the_letter(parts: Floats) -> Floats:
+def fields_by_loops(parts: Floats) -> Floats:
     found = np.zeros((FIELDS, *GRID))
     for limb, (one, other) in enumerate(LIMB_ENDS):
         for row in range(GRID[0]):
@@ -67,18 +68,18 @@ def fields_by_the_letter(parts: Floats) -> Floats:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_heat_maps_are_those_of_plain_loops(seed: int) -> None:
+def test_heat_maps_equal_a_reference_implementation(seed: int) -> None:
     parts = crowd(seed)
-    assert heat_maps(parts, GRID, stride=STRIDE, sigma=SIGMA) == pytest.approx(maps_by_the_letter(parts), abs=1e-5)
+    assert heat_maps(parts, GRID, stride=STRIDE, sigma=SIGMA) == pytest.approx(maps_by_loops(parts), abs=1e-5)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_fields_are_those_of_plain_loops(seed: int) -> None:
+def test_fields_equal_a_reference_implementation(seed: int) -> None:
     parts = crowd(seed)
-    assert fields(parts, GRID, stride=STRIDE, width=WIDTH) == pytest.approx(fields_by_the_letter(parts), abs=1e-5)
+    assert fields(parts, GRID, stride=STRIDE, width=WIDTH) == pytest.approx(fields_by_loops(parts), abs=1e-5)
 
 
-def test_nobody_leaves_background_alone() -> None:
+def test_without_people_there_is_only_background() -> None:
     nobody = np.zeros((0, len(PARTS), 3), np.float32)
     maps = heat_maps(nobody, GRID, stride=STRIDE, sigma=SIGMA)
     assert maps.shape == (19, *GRID)
@@ -87,7 +88,7 @@ def test_nobody_leaves_background_alone() -> None:
     assert not fields(nobody, GRID, stride=STRIDE, width=WIDTH).any()
 
 
-def test_a_limb_shorter_than_a_cell_still_leaves_a_field() -> None:
+def test_a_limb_shorter_than_a_cell_has_a_field() -> None:
     parts = np.zeros((1, len(PARTS), 3), np.float32)
     one, other = LIMB_ENDS[LIMBS.index(("nose", "left_eye"))]
     parts[0, one], parts[0, other] = (63.9, 48.1, 2), (65.0, 48.1, 2)
@@ -95,21 +96,21 @@ def test_a_limb_shorter_than_a_cell_still_leaves_a_field() -> None:
     assert (fields(parts, GRID, stride=STRIDE, width=WIDTH)[2 * limb] == 1).any()
 
 
-def test_the_channels_are_those_of_the_published_network() -> None:
+def test_the_number_of_channels_is_that_of_the_published_network() -> None:
     assert (MAPS, FIELDS) == (19, 38)
 
 
-def test_key_points_are_cocos_as_the_scenes_have_them() -> None:
+def test_the_scenes_have_the_same_key_points() -> None:
     assert scenes.JOINTS == KEYPOINTS
 
 
-def test_key_points_and_tolerances_are_those_of_cocos_program() -> None:
+def test_tolerances_equal_those_of_pycocotools() -> None:
     from pycocotools.cocoeval import Params
 
     assert (Params("keypoints").kpt_oks_sigmas).tolist() == pytest.approx(TOLERANCES.tolist())
 
 
-def test_every_part_hangs_on_the_others_without_the_redundant_limbs() -> None:
+def test_limbs_connect_all_parts_without_the_redundant_ones() -> None:
     reached = {"neck"}
     for _ in LIMBS:
         for one, other in LIMBS[: len(LIMBS) - REDUNDANT]:
@@ -117,14 +118,14 @@ def test_every_part_hangs_on_the_others_without_the_redundant_limbs() -> None:
     assert reached == set(PARTS)
 
 
-def test_a_neck_is_the_middle_of_two_known_shoulders() -> None:
+def test_a_neck_is_the_midpoint_of_two_labelled_shoulders() -> None:
     keypoints = np.zeros((2, 17, 3), np.float32)
     keypoints[:, KEYPOINTS.index("left_shoulder")] = (10, 20, 2)
     keypoints[0, KEYPOINTS.index("right_shoulder")] = (30, 24, 1)
     assert with_neck(keypoints)[:, -1].tolist() == [[20, 22, 1], [0, 0, 0]]
 
 
-def test_mirroring_twice_changes_nothing_and_once_left_for_right() -> None:
+def test_mirroring_exchanges_left_and_right() -> None:
     assert [KEYPOINTS[MIRRORED[MIRRORED[place]]] for place in range(17)] == list(KEYPOINTS)
     keypoints = np.arange(51, dtype=np.float32).reshape(1, 17, 3)
     mirror = np.array([[-1.0, 0, 100], [0, 1, 0]])
@@ -133,8 +134,6 @@ def test_mirroring_twice_changes_nothing_and_once_left_for_right() -> None:
     assert found.tolist() == [100 - right[0], right[1], right[2]]
 
 
-def test_whoever_has_no_key_point_or_is_a_crowd_is_not_asked_for() -> None:
-    from tests.test_pose_metrics import body, people
-
+def test_people_without_key_points_and_crowds_are_not_labelled() -> None:
     truth = people(body(), np.zeros((17, 3)), body(), crowd=[2])
-    assert asked_for(truth).tolist() == [True, False, False]
+    assert labelled(truth).tolist() == [True, False, False]

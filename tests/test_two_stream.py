@@ -295,6 +295,7 @@ def test_stills_are_normalised_as_for_imagenet_and_flow_is_not() -> None:
     assert set(seen[1].flatten().tolist()) == {0.5}
 
 
+@pytest.mark.trained
 @pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
 @pytest.mark.parametrize("schedule", ["constant", "one_cycle"])
 def test_every_optimiser_and_schedule_lowers_the_loss(optimiser: Any, schedule: Any) -> None:

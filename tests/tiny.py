@@ -1,4 +1,4 @@
-"""The study that the tests of MLflow, of the report and of the notebook share: three networks, one epoch, one seed."""
+"""The study shared by the tests of MLflow, the report and the notebook: three networks, one epoch, one seed."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path

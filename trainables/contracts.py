@@ -7,7 +7,7 @@ To add a codec, a schedule, a data set or an architecture, write a value of the 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -54,6 +54,7 @@ class Size(NamedTuple):
         return self.first + self.rest
 
 
+@runtime_checkable
 class Codec(Protocol):
     """A lossy codec with all its settings except the level. A frozen value."""
 

@@ -98,5 +98,3 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             here[name] = "not installed"
     return here
-
-

@@ -31,10 +31,14 @@ def architecture_findings(architecture: Architecture, hyper: Any, source: Source
     except Exception as trouble:  # a user's code failed before any check ran
         yield error(subject, f"cannot run on {source.name} ({root_cause(trouble)})")
         return
+    failed: dict[str, list[str]] = {}
     for name, problem in tried:
         if problem:
-            yield error(subject, f"{name}: {problem}")
-    if not any(problem for _, problem in tried):
+            failed.setdefault(problem, []).append(name)
+    for problem, names in failed.items():  # one mistake in a learner fails most checks
+        more = f" (and {len(names) - 1} more checks)" if len(names) > 1 else ""
+        yield error(subject, f"{names[0]}{more}: {problem}")
+    if not failed:
         yield ok(subject, f"{len(tried)} checks passed on a few items of {source.name}", checks=[name for name, _ in tried])
 
 
@@ -67,7 +71,8 @@ def data_findings(
     seen = {split: Counter(label for reading in of_split for label in reading.classes) for split, of_split in readings.items()}
     unseen = [name for label, name in enumerate(source.classes) if not seen["train"][label]]
     if unseen and not problems:
-        yield warning(subject, f"no training item shows {', '.join(unseen)}, so it cannot be learnt; correct the lists or the annotations")
+        line = f"no training item shows {', '.join(unseen)}, so no network can learn it; correct the lists or the annotations"
+        yield warning(subject, line)
     yield from _codings(subject, every)
     if problems:
         return
@@ -120,12 +125,9 @@ def _codings(subject: str, readings: Sequence[Reading]) -> Iterator[Finding]:
         level, exact = median_low([coding.level for coding in of_codec]), sum(coding.exact for coding in of_codec)
         levels = recompressing(of_codec[0]._replace(level=level))
         facts = {"codec": codec, "files": len(of_codec), "level": level, "exact": exact, "no_saving": levels}
-        line = (
-            f"{len(of_codec)} of {len(readings)} source files are {codec} already, median level {level} ({exact} with exactly the settings of a level)"
-        )
+        exactly = f"{exact} with exactly the settings of a level"
+        line = f"{len(of_codec)} of {len(readings)} source files are {codec} already, median level {level} ({exactly})"
         if levels:
             yield warning(subject, f"{line}; {codec} {', '.join(map(str, levels))}: recompression, no saving", **facts)
         else:
             yield ok(subject, line, **facts)
-
-

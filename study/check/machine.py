@@ -28,7 +28,8 @@ def codec_findings(codecs: Iterable[Codec]) -> Iterator[Finding]:
             try:
                 identities[level] = identity(codec, level)
             except Exception as trouble:  # the codec's library may raise anything
-                yield error(f"codec {codec.name}", f"level {level} fails on the probe ({trouble}); reinstall its library")
+                line = f"level {level} fails on the probe images ({trouble}); reinstall the codec's library"
+                yield error(f"codec {codec.name}", line)
         if len(identities) == len(codec.levels):
             line = ", ".join(f"{level} = {digest}" for level, digest in identities.items())
             yield ok(f"codec {codec.name}", f"encodes and decodes; {line}", identities=identities)
@@ -42,12 +43,14 @@ def gpu_finding(*, wanted: float = 0.0, offered: int | None = None) -> Finding:
         return error("GPUs", f"torch cannot use this machine ({root_cause(trouble)}); install a torch that fits the driver")
     facts = {"torch": version, "devices": [device._asdict() for device in devices]}
     if offered is not None and offered > len(devices):
-        return error("GPUs", f"--gpus {offered}, but torch {version} sees {len(devices)}; lower --gpus or repair the driver", **facts)
+        line = f"--gpus {offered}, but torch {version} sees {len(devices)}; lower --gpus or repair the driver"
+        return error("GPUs", line, **facts)
     if devices:
         names = ", ".join(f"{device.name} ({device.memory / 2**30:.0f} GiB)" for device in devices)
         return ok("GPUs", f"torch {version} uses {names}", **facts)
     if wanted:
-        return warning("GPUs", f"torch {version} sees none, but the study is made for GPUs: it would train on the CPU", **facts)
+        line = f"torch {version} sees none, but the study asks for GPUs: trials run on the CPU, far more slowly; check the driver"
+        return warning("GPUs", line, **facts)
     return ok("GPUs", f"torch {version} sees none; trials run on the CPU", **facts)
 
 
@@ -59,8 +62,8 @@ def ray_running(resources: Resources, space: Space | None) -> Iterator[tuple[Fin
         try:
             nodes = stack.enter_context(connected(resources))
         except Exception as trouble:  # wrong versions, blocked ports, no memory, missing tokens
-            alone = "is another Ray running, or /tmp or /dev/shm full?"
-            remedy = "is it running, with the same versions as here?" if address else alone
+            alone = "stop other Ray processes, or free space in /tmp and /dev/shm"
+            remedy = "check that a cluster with the same versions of Ray and Python runs there" if address else alone
             yield error("Ray", f"{address or 'this machine'}: {root_cause(trouble)}; {remedy}"), ()
             return
         yield _ray_finding(nodes, address, space), nodes if address else ()
@@ -73,8 +76,9 @@ def _ray_finding(nodes: Sequence[Node], address: str | None, space: Space | None
     there = f"{kept['CPU']:.0f} CPUs, {kept['GPU']:.0f} GPUs"
     if space is not None and not any(node.slots(space) for node in nodes):
         most = max((node.resources.get("CPU", 0.0) for node in nodes), default=0.0)
-        takes = space.threads + space.workers
-        return error("Ray", f"a trial needs {takes} CPUs, the largest node has {most:.0f}: raise --cpus", **facts)
+        takes, remedy = space.threads + space.workers, "start a larger node" if address else "raise --cpus"
+        line = f"a trial needs {takes} CPUs, the largest node has {most:.0f}; {remedy}, or lower the space's `threads` or `workers`"
+        return error("Ray", line, **facts)
     if address:
         return ok("Ray", f"{version} at {address}: {len(nodes)} nodes, {there}", **facts)
     return ok("Ray", f"{version} starts here: {there}", **facts)
@@ -157,9 +161,7 @@ def store_findings(uses: Sequence[tuple[Source, Needs]] = ()) -> Iterator[Findin
         yield error("store", str(trouble))
         return
     except OSError as trouble:
-        yield error(
-            "store", f"cannot write {trouble.filename} ({trouble.strerror}); set STUDY_STORE to a writable directory"
-        )
+        yield error("store", f"cannot write {trouble.filename} ({trouble.strerror}); set STUDY_STORE to a writable directory")
         return
     sizes = {path: path.stat().st_size for path in store.packs()}
     system = os.statvfs(store.root)
@@ -180,10 +182,10 @@ def store_findings(uses: Sequence[tuple[Source, Needs]] = ()) -> Iterator[Findin
     facts |= {"predicted": predicted, "missing": missing}
     state = f"{state}; the study needs {decimal(predicted)}"
     if missing > free:
-        yield error("store", f"{state}, more than is free: free {decimal(missing - free)}, or set STUDY_STORE to another disk", **facts)
+        remedy = f"free at least {decimal(missing - free)}, or set STUDY_STORE to another disk"
+        yield error("store", f"{state}, more than is free; {remedy}", **facts)
     elif predicted > store.limit:
-        yield warning("store", f"{state}, more than its limit: packs would be encoded again and again; raise STUDY_STORE_GB or free space", **facts)
+        line = f"{state}, more than its limit: imagery would be evicted and encoded again; raise STUDY_STORE_GB"
+        yield warning("store", line, **facts)
     else:
         yield ok("store", state, **facts)
-
-

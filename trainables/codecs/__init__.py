@@ -5,8 +5,6 @@ raw frames at native resolution, before every transform. Importing this package 
 when it is used.
 """
 
-from typing import runtime_checkable
-
 from trainables.codecs.identity import identity
 from trainables.codecs.probe import probe
 from trainables.codecs.stills import Jpeg
@@ -21,7 +19,8 @@ __all__ = ["CODECS", "find_codec", "identity", "identity_of", "probe"]
 
 def find_codec(name: str) -> Codec:
     """Codec by name, or a user's own as `package.module:NAME`. Raises ValueError in one line."""
-    return find_named(name, CODECS, runtime_checkable(Codec), "codec")
+    found: Codec = find_named(name, CODECS, Codec, "codec")
+    return found
 
 
 def identity_of(condition: Condition) -> str | None:

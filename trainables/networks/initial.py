@@ -159,7 +159,7 @@ def published(entry: Any) -> Weights:
 
 
 def copy_convolutions(theirs: Weights, ours: "Sequence[nn.Conv2d]") -> bool:
-    """Copy the convolutions of a VGG (tensors `features.*`), in order, into the first of ours; in place.
+    """Copy the first convolutions of a VGG (tensors `features.*`), in order, into ours, in place.
 
     Returns False, changing nothing, where a shape differs.
     """
