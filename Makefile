@@ -1,4 +1,4 @@
-.PHONY: help setup demo notebook test test-faults lint wheel lock
+.PHONY: help setup demo notebook test test-portable test-faults lint wheel lock
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
@@ -21,15 +21,18 @@ demo: setup ## the main job on embedded data: train, retrain, recover; under 5 m
 	$(BIN)/study run demo 'segnet/*'
 	$(BIN)/study report demo
 
-notebook: setup ## execute analysis/recovery.ipynb in place, on what the demo's report exported to runs/
+notebook: setup ## execute analysis/recovery.ipynb in place, on the demo's export in runs/
 	$(BIN)/python -m tests.notebook
 
 test: lint ## everything that continuous integration checks
 	$(BIN)/pytest
 	$(MAKE) --no-print-directory wheel
 
-test-faults: setup ## kill, lose and damage things under a running study; some 40 minutes
-	$(BIN)/pytest -m faults -x --durations=0
+test-portable: setup ## tests of trained values under imitated processors, thread counts and seeds, with margins; under an hour
+	$(BIN)/python -m tests.portable
+
+test-faults: setup ## kill, lose and damage things under a running study; about 40 minutes
+	$(BIN)/pytest -n 0 -m faults -x --durations=0
 
 lint: setup ## formatting, style and types
 	$(BIN)/ruff format --check .
@@ -41,7 +44,7 @@ wheel: setup ## build the wheel, install it in an empty environment, run it and 
 	scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && $(UV) venv --quiet "$$scratch/env" && \
 	VIRTUAL_ENV="$$scratch/env" $(BIN)/uv $(INSTALL) dist/*.whl && \
 	(cd "$$scratch" && env/bin/study list && env/bin/python -m analysis.paper > /dev/null) && \
-	STUDY_ENVIRONMENT="$$scratch/env" $(BIN)/pytest -m wheel
+	STUDY_ENVIRONMENT="$$scratch/env" $(BIN)/pytest -n 0 -m wheel
 
-lock: setup ## solve the dependencies anew
+lock: setup ## solve the dependencies again
 	$(UV) pip compile pyproject.toml --group dev --universal --upgrade --quiet --no-header --no-annotate --output-file requirements.lock

@@ -1,6 +1,10 @@
+import json
+import math
+import os
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 import torch
@@ -12,7 +16,8 @@ from trainables import ARCHITECTURES, Architecture, Source, Workload
 if TYPE_CHECKING:
     from tests.tiny import Launched
 
-torch.set_num_threads(1)
+THREADS = int(os.environ.get("STUDY_TEST_THREADS", "1"))
+torch.set_num_threads(THREADS)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -59,3 +64,29 @@ def hyper(segnet: Architecture) -> Any:
 def workload(segnet: Architecture, hyper: Any, streets: Source) -> Workload:
     """The small SegNet on the few scenes, on the CPU and without a store."""
     return Workload(architecture=segnet, hyper=hyper, data=streets)
+
+
+@pytest.fixture
+def seed() -> int:
+    """Seed of a trained test; `make test-portable` varies it."""
+    return int(os.environ.get("STUDY_TEST_SEED", "0"))
+
+
+class Margin(Protocol):
+    """Asserts that a trained value is on the right side of its bound."""
+
+    def __call__(self, value: float, *, above: float = -math.inf, below: float = math.inf) -> None: ...
+
+
+@pytest.fixture
+def margin(request: pytest.FixtureRequest) -> Margin:
+    """Asserts a bound on a trained value and records both, where `make test-portable` asks for records."""
+
+    def hold(value: float, *, above: float = -math.inf, below: float = math.inf) -> None:
+        records = os.environ.get("STUDY_TEST_MARGINS")
+        if records:
+            with Path(records).open("a") as file:
+                file.write(json.dumps({"test": request.node.nodeid, "value": value, "above": above, "below": below}) + "\n")
+        assert above < value < below
+
+    return hold

@@ -90,7 +90,7 @@ def test_plan_of_a_space_without_data_says_which_flag_to_pass(capsys: pytest.Cap
         (["run", "paper", "--data", "cityscapes=/nowhere"], "/nowhere: no such directory"),
         (["evaluate", "segnett", "own.pt"], "unknown architecture 'segnett'; did you mean 'segnet'"),
         (["evaluate", "segnet/jpg", "own.pt"], "unknown codec 'jpg'; did you mean 'jpeg'?"),
-        (["evaluate", "segnet/h264", "own.pt"], "segnet takes stills, h264 encodes clips"),
+        (["evaluate", "segnet/h264", "own.pt"], "segnet takes still images, h264 encodes video clips"),
         (["evaluate", "two_stream", "own.pt"], "evaluate one of two_stream_spatial, two_stream_motion"),
     ],
 )  # fmt: skip

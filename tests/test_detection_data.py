@@ -230,8 +230,8 @@ def test_an_image_in_two_lists_is_named(tree: Path) -> None:
 @pytest.mark.parametrize("name", ["JPEGImages/000102.jpg", "Annotations/000102.xml"])
 def test_a_missing_file_of_voc_is_named(tree: Path, name: str) -> None:
     (tree / name).unlink()
-    assert refusal(lambda: voc2007(tree)).startswith(f"{tree}/{name}: ")
-    assert refusal(lambda: voc(tree)).startswith(f"{tree}/{name}: ")
+    assert refusal(lambda: voc2007(tree)).startswith(f"{tree}/{name}: listed but missing")
+    assert refusal(lambda: voc(tree)).startswith(f"{tree}/{name}: listed but missing")
 
 
 BOMB = '<?xml version="1.0"?><!DOCTYPE b [<!ENTITY a "aaaa"><!ENTITY c "&a;&a;">]>'
@@ -405,7 +405,7 @@ def test_coco_with_different_categories_in_train_and_val_is_refused(instances: P
 
 def test_a_missing_image_of_coco_is_named(instances: Path) -> None:
     (instances / "val2017" / "000000000002.jpg").unlink()
-    assert refusal(lambda: coco(instances)).startswith(f"{instances}/val2017/000000000002.jpg: ")
+    assert refusal(lambda: coco(instances)).startswith(f"{instances}/val2017/000000000002.jpg: listed but missing")
 
 
 # Real data

@@ -1,6 +1,6 @@
-"""The examples as a user would run them: copied out of the repository, against the environment named by STUDY_ENVIRONMENT.
+"""The examples, run as a user would: copied out of the repository, with the environment that STUDY_ENVIRONMENT names.
 
-`make wheel` sets it to one that holds nothing but the built wheel.
+`make wheel` sets it to an environment that contains only the built wheel and its dependencies.
 """
 
 import json
@@ -31,13 +31,13 @@ def study(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def launch(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A copy of an example, which is launched from."""
+    """A copy of an example, used as launch directory."""
     return Path(shutil.copytree(EXAMPLES / request.param, tmp_path / "launch"))
 
 
 @pytest.fixture
 def folders(tmp_path: Path) -> Path:
-    """Two classes of 60 pictures, told apart by the direction of fine stripes over a street."""
+    """Two classes of 60 images; the class is the direction of fine stripes over a street."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[0:48, 0:64]
     for name, phase in (("across", y), ("along", x)):
@@ -51,7 +51,7 @@ def folders(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def cells(tmp_path: Path) -> Path:
-    """A Pascal VOC tree: discs of two kinds on a plain ground, 24 training, 6 validation and 12 test images."""
+    """A Pascal VOC tree: discs of two colours on a plain background, 24 training, 6 validation and 12 test images."""
     root, rng = tmp_path / "cells", np.random.default_rng(0)
     for part in ("JPEGImages", "Annotations", "ImageSets/Main"):
         (root / part).mkdir(parents=True)
@@ -82,11 +82,12 @@ def recovered(folder: Path, space: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("launch", ["image_classification"], indirect=True)
-def test_a_task_of_ones_own_goes_from_the_check_to_the_report(launch: Path, folders: Path) -> None:
+@pytest.mark.trained
+def test_a_users_task_can_be_checked_run_and_reported(launch: Path, folders: Path) -> None:
     data = ("--data", f"folders={folders}")
     checked = study(launch, "check", "class_folders:STUDY", *data)
     assert checked.returncode == 0, checked.stdout + checked.stderr
-    assert "architecture classifier: 15 checks" in checked.stdout
+    assert "architecture classifier: 15 checks passed" in checked.stdout
     ran = study(launch, "run", "class_folders:STUDY", "*/constant-5", *data)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     clean = next(row for row in recovered(launch, "class_folders") if row["condition"] == "clean")
@@ -94,7 +95,7 @@ def test_a_task_of_ones_own_goes_from_the_check_to_the_report(launch: Path, fold
 
 
 @pytest.mark.parametrize("launch", ["blood_cells"], indirect=True)
-def test_a_network_of_ones_own_takes_part_in_everything(launch: Path, cells: Path) -> None:
+def test_a_users_network_can_be_run_reported_and_evaluated(launch: Path, cells: Path) -> None:
     data = ("--data", f"bccd={cells}")
     ran = study(launch, "run", "my_study.spaces:BLOOD", "my_net/jpeg/constant-10", *data)
     assert ran.returncode == 0, ran.stdout + ran.stderr
@@ -108,20 +109,28 @@ def test_a_network_of_ones_own_takes_part_in_everything(launch: Path, cells: Pat
 
 @pytest.mark.parametrize("launch", ["image_classification"], indirect=True)
 @pytest.mark.parametrize(
-    ("line", "spoilt", "said"),
+    ("correct", "wrong", "message"),
     [
-        ("import cv2", "import cv3", "class_folders does not import (ModuleNotFoundError: No module named 'cv3')"),
-        ("    def predict(", "    def foretell(", "Classifier has no method predict"),
-        ('    return {"top1":', '    return {"top2":', "score lacks top1 and has top2 beyond `metrics`"),
-        ('{"image": np.ascontiguousarray(image.transpose(2, 0, 1))', '{"image": str(image)', "Error"),
+        ("import cv2", "import cv3", "cannot import class_folders (ModuleNotFoundError: No module named 'cv3')"),
+        (
+            "    def decode(",
+            "    def decoded(",
+            "TypeError: Can't instantiate abstract class Classifier with abstract method decode",
+        ),
+        ('    return {"top1":', '    return {"top2":', "score: missing top1; not declared in `metrics`: top2"),
+        (
+            '{"image": np.ascontiguousarray(image.transpose(2, 0, 1))',
+            '{"image": str(image)',
+            "AttributeError: 'list' object has no",
+        ),
     ],
 )
-def test_a_mistake_is_told_by_the_check_in_one_line(launch: Path, folders: Path, line: str, spoilt: str, said: str) -> None:
+def test_check_reports_a_mistake_in_one_line(launch: Path, folders: Path, correct: str, wrong: str, message: str) -> None:
     module = launch / "class_folders.py"
-    assert line in module.read_text()
-    module.write_text(module.read_text().replace(line, spoilt))
-    checked = study(launch, "check", "class_folders:CLASSIFIER", "--data", "classification=class_folders:FOLDERS",
-                    "--data", f"folders={folders}")  # fmt: skip
+    assert correct in module.read_text()
+    module.write_text(module.read_text().replace(correct, wrong))
+    data = ("--data", "classification=class_folders:FOLDERS", "--data", f"folders={folders}")
+    checked = study(launch, "check", "class_folders:CLASSIFIER", *data)
     assert checked.returncode in {1, 2}
-    told = [each for each in (checked.stdout + checked.stderr).splitlines() if said in each]
-    assert told, checked.stdout + checked.stderr
+    output = checked.stdout + checked.stderr
+    assert sum(message in line for line in output.splitlines()) == 1, output

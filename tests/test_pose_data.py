@@ -223,7 +223,7 @@ def test_training_images_without_any_key_points_are_refused(tmp_path: Path) -> N
 def test_a_missing_image_is_named(tmp_path: Path) -> None:
     root = tree(tmp_path)
     (root / "val2017" / "000000000002.jpg").unlink()
-    assert refusal(lambda: coco_people(root)).startswith(f"{root}/val2017/000000000002.jpg: ")
+    assert refusal(lambda: coco_people(root)).startswith(f"{root}/val2017/000000000002.jpg: listed but missing")
 
 
 def test_the_real_tiny_coco_has_its_people() -> None:

@@ -1,12 +1,11 @@
 import errno
 import os
-import resource
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.full_disk import in_a_child, limit_files
 from trainables import Folder
 
 MEGABYTE = 2**20
@@ -14,7 +13,7 @@ MEGABYTE = 2**20
 
 @pytest.fixture(params=["plain path", "file://", "child"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
-    """`tmp_path/runs`, which does not exist yet, by each way to name it."""
+    """The folder `tmp_path/runs`, which does not exist yet, named in each possible way."""
     if request.param == "child":
         return Folder.at(str(tmp_path)).child("runs")
     return Folder.at(f"{'file://' if request.param == 'file://' else ''}{tmp_path}/runs")
@@ -24,17 +23,17 @@ def files(root: Path) -> list[str]:
     return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
 
 
-def test_what_was_written_is_read(folder: Folder) -> None:
+def test_a_written_file_reads_back(folder: Folder) -> None:
     folder.write("a.bin", bytes(range(256)))
     assert folder.read("a.bin") == bytes(range(256))
 
 
-def test_a_file_lies_at_its_path(folder: Folder, tmp_path: Path) -> None:
+def test_a_file_is_stored_at_its_path(folder: Folder, tmp_path: Path) -> None:
     folder.write("scores/clean.json", b"{}")
     assert (tmp_path / "runs" / "scores" / "clean.json").read_bytes() == b"{}"
 
 
-def test_writing_replaces(folder: Folder) -> None:
+def test_writing_a_file_again_replaces_it(folder: Folder) -> None:
     folder.write("a", b"a long one")
     folder.write("a", b"short")
     assert folder.read("a") == b"short"
@@ -46,42 +45,48 @@ def test_an_empty_file_can_be_written(folder: Folder) -> None:
     assert folder.names() == {"a"}
 
 
-def test_a_compressed_file_is_read_as_it_is(folder: Folder) -> None:
+def test_a_file_named_like_a_compressed_one_is_not_decompressed(folder: Folder) -> None:
     folder.write("a.gz", b"not really")
     assert folder.read("a.gz") == b"not really"
 
 
-def test_names_are_relative_at_any_depth(folder: Folder) -> None:
+def test_files_are_listed_by_relative_name_at_any_depth(folder: Folder) -> None:
     for name in ("a", "b/c", "b/d/e"):
         folder.write(name, b"")
     assert folder.names() == {"a", "b/c", "b/d/e"}
 
 
-def test_a_folder_that_does_not_exist_has_no_names(folder: Folder) -> None:
+def test_sizes_are_in_bytes(folder: Folder) -> None:
+    folder.write("a", b"123")
+    folder.write("b/c", b"")
+    assert folder.sizes() == {"a": 3, "b/c": 0}
+
+
+def test_a_folder_that_does_not_exist_lists_no_files(folder: Folder) -> None:
     assert folder.names() == set()
 
 
-def test_temporary_files_have_no_names(folder: Folder, tmp_path: Path) -> None:
+def test_temporary_files_are_not_listed(folder: Folder, tmp_path: Path) -> None:
     folder.write("b/a", b"")
     (tmp_path / "runs" / "b" / ".a.x1y2").write_bytes(b"half")
     assert folder.names() == {"b/a"}
 
 
-def test_a_removed_file_is_gone(folder: Folder) -> None:
+def test_a_removed_file_is_no_longer_listed(folder: Folder) -> None:
     folder.write("a", b"")
     folder.write("b", b"")
     folder.remove("a")
     assert folder.names() == {"b"}
 
 
-def test_removing_what_is_not_there_does_nothing(folder: Folder) -> None:
+def test_removing_a_missing_file_does_nothing(folder: Folder) -> None:
     folder.write("b", b"")
     folder.remove("a")
     folder.remove("c/a")
     assert folder.names() == {"b"}
 
 
-def test_reading_what_is_not_there_is_a_missing_file(folder: Folder) -> None:
+def test_reading_a_missing_file_raises_file_not_found(folder: Folder) -> None:
     with pytest.raises(FileNotFoundError):
         folder.read("a")
 
@@ -113,39 +118,36 @@ def test_a_relative_path_is_below_the_working_directory(tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize("name", ["with space", "per%20cent", "que?stion", "ha#sh", "ümlaut", "pl+us"])
-def test_a_path_of_odd_characters_is_taken_as_it_is(tmp_path: Path, name: str) -> None:
+def test_special_characters_in_a_path_are_kept(tmp_path: Path, name: str) -> None:
     Folder.at(str(tmp_path / name)).child("b").write("a", b"1")
     assert files(tmp_path) == [f"{name}/b/a"]
     assert Folder.at(str(tmp_path / name)).names() == {"b/a"}
 
 
-@pytest.fixture
-def no_room() -> Iterator[None]:
-    """No file of this process may grow beyond a megabyte: a real write that fails half way."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (MEGABYTE, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-@pytest.mark.usefixtures("no_room")
-def test_a_write_that_fails_half_way_leaves_the_old_file_and_no_other(folder: Folder, tmp_path: Path) -> None:
-    folder.write("a", b"old")
-    with pytest.raises(OSError, match="cannot write"):
+def fail_half_way(folder: Folder, old: bytes | None) -> tuple[int | None, str]:
+    """Write 2 MB to a file where files may grow to 1 MB. Runs in a child process; returns the number and text of the error."""
+    if old is not None:
+        folder.write("a", old)
+    limit_files(MEGABYTE)
+    with pytest.raises(OSError, match="cannot write") as failed:
         folder.write("a", bytes(2 * MEGABYTE))
+    return failed.value.errno, failed.value.strerror
+
+
+def test_a_write_that_fails_half_way_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
+    folder = Folder.at(str(tmp_path / "runs"))
+    in_a_child(fail_half_way, folder, b"old")
     assert folder.read("a") == b"old"
     assert files(tmp_path) == ["runs/a"]
 
 
-@pytest.mark.usefixtures("no_room")
-def test_a_write_that_fails_half_way_names_the_file_and_the_cause(folder: Folder, tmp_path: Path) -> None:
-    with pytest.raises(OSError, match=f"cannot write {tmp_path}/runs/a: {os.strerror(errno.EFBIG)}") as failed:
-        folder.write("a", bytes(2 * MEGABYTE))
-    assert failed.value.errno == errno.EFBIG
+def test_a_write_that_fails_half_way_names_the_file_and_the_cause(tmp_path: Path) -> None:
+    number, message = in_a_child(fail_half_way, Folder.at(str(tmp_path / "runs")), None)
+    assert (number, message) == (errno.EFBIG, f"cannot write {tmp_path}/runs/a: {os.strerror(errno.EFBIG)}")
     assert files(tmp_path) == []
 
 
-def test_a_disk_that_is_full_when_synced_leaves_the_old_file_and_no_other(
+def test_a_disk_that_is_full_at_the_sync_leaves_the_old_file_and_no_other(
     folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder.write("a", b"old")
@@ -161,7 +163,7 @@ def test_a_disk_that_is_full_when_synced_leaves_the_old_file_and_no_other(
     assert files(tmp_path) == ["runs/a"]
 
 
-def test_a_file_is_synced_before_it_takes_its_place_and_its_folder_after(
+def test_a_file_is_synced_before_the_rename_and_its_folder_afterwards(
     folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events: list[tuple[str, bool, bytes]] = []
@@ -178,7 +180,7 @@ def test_a_file_is_synced_before_it_takes_its_place_and_its_folder_after(
     assert events == [("file", False, b"new"), ("folder", True, b"")]
 
 
-def test_a_write_where_a_file_is_in_the_way_names_the_file(folder: Folder, tmp_path: Path) -> None:
+def test_writing_below_a_file_fails_with_its_name(folder: Folder, tmp_path: Path) -> None:
     folder.write("a", b"old")
     with pytest.raises(OSError, match=f"{tmp_path}/runs/a"):
         folder.write("a/b", b"new")
@@ -187,7 +189,7 @@ def test_a_write_where_a_file_is_in_the_way_names_the_file(folder: Folder, tmp_p
 
 
 @pytest.mark.parametrize("place", ["nosuch://bucket/path", "http://host/path", "file://relative"])
-def test_a_uri_that_is_not_understood_is_refused_in_one_line_that_names_it(place: str) -> None:
+def test_an_unsupported_uri_is_refused_in_one_line_that_names_it(place: str) -> None:
     with pytest.raises(ValueError, match=place) as refused:
         Folder.at(place)
     assert "\n" not in str(refused.value)

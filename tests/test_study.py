@@ -12,6 +12,7 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from rich.console import Console
 
+from analysis.recovery import Study, recovery
 from analysis.tracking import load
 from study.cells import Cell
 from study.cluster import Resources
@@ -255,3 +256,28 @@ def test_a_plan_whose_hyper_parameters_appear_at_the_end_of_a_stage_runs_to_its_
         "baseline · segnet · s0 · search 1",
     }
     assert not any(name.startswith("test/") for run in runs if run.data.tags.get("stage") == "search" for name in run.data.metrics)
+
+
+def test_a_space_with_its_own_ladder_is_trained_scored_and_reported_at_that_ladder(tmp_path: Path) -> None:
+    storage = Folder.at(str(tmp_path))
+    space = replace(
+        TINY,
+        data={"segmentation": "tests.few:FEW"},
+        cells=("*/clean/*", "*/jpeg/*"),
+        ladders={"jpeg": (90, 60, 30)},
+        validation={"jpeg": (30,)},
+    )
+    plan = make_plan(space, patterns=["segnet/jpeg/constant-30", "segnet/jpeg/uniform"], storage=storage)
+    outcome = run(plan, tracking_uri=default_uri(storage), resources=Resources(cpus=2), console=Console(quiet=True))
+    assert outcome.exit_code == 0
+    for entry in plan.entries:
+        folder = plan.folder(entry)
+        assert folder is not None
+        assert [record["level"] for record in folder.scores(entry.conditions)] == [None, 90, 60, 30]
+        assert [record["level"] for record in folder.history()[0]["validation"]] == [None, 30]
+    results = load(default_uri(storage), "tiny")
+    assert set(results.scores["level"]) == {0, 90, 60, 30}
+    assert json.dumps(results.trials["ladder"].iloc[0]) == '{"jpeg": [90, 60, 30]}'
+    table = recovery(Study(results))
+    assert set(table["level"]) == {0, 90, 60, 30}
+    assert set(table.loc[table["matched"], "cell"]) == {"segnet/jpeg/constant-30"}

@@ -2,7 +2,7 @@ import copy
 import io
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -508,13 +508,9 @@ def test_outputs_are_kept_only_where_the_architecture_asks_for_them(workload: Wo
     assert (outputs.shape, outputs.dtype) == ((6, 1), np.float32)
 
 
-@dataclass(frozen=True)
-class Sum:
-    """The fusion of the test: adds the outputs of its streams."""
-
-    def __call__(self, outputs: Sequence[Any], source: Source) -> Sequence[float]:
-        assert len(source.test.names) == len(outputs[0])
-        return [float(value) for value in sum(outputs)]
+def added(outputs: Sequence[Any], source: Source) -> Sequence[float]:
+    assert len(source.test.names) == len(outputs[0])
+    return [float(value) for value in sum(outputs)]
 
 
 def test_a_fusion_is_scored_on_its_outputs_with_the_resamples_of_the_data(workload: Workload) -> None:
@@ -522,7 +518,7 @@ def test_a_fusion_is_scored_on_its_outputs_with_the_resamples_of_the_data(worklo
         return {"mean": (counts * np.asarray(statistics)).sum(axis=1) / counts.sum(axis=1)}
 
     task = replace(workload.architecture.task, metric="mean", metrics={"mean": "max"}, score=mean)
-    fusion = Fusion(name="sum", task=task, streams={"one": "segnet", "two": "segnet"}, fuse=Sum())
+    fusion = Fusion(name="sum", task=task, streams={"one": "segnet", "two": "segnet"}, fuse=added)
     one, two = np.arange(6, dtype=np.float32), np.arange(6, dtype=np.float32)[::-1] ** 2
     metrics, replicates = fuse(fusion, [one, two], data=workload.data)
     assert metrics == {"mean": pytest.approx((one + two).mean())}

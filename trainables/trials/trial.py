@@ -49,6 +49,10 @@ Hyper = Mapping[str, Plain]
 Stage = Literal["search", "final"]
 
 
+def _names(of: type[Any]) -> set[str]:
+    return {each.name for each in fields(of)}
+
+
 def without_defaults(value: Any) -> dict[str, Any]:
     """The fields of a dataclass value that differ from their default."""
     found = {}
@@ -119,7 +123,8 @@ class Trial:
         if record.get("format") != FORMAT:
             raise ValueError(f"trial record has format {record.get('format')}; this version reads format {FORMAT}")
         values = {name: value for name, value in record.items() if name != "format"}
-        unknown = sorted(set(values) - {each.name for each in fields(cls)})
+        numerics: Mapping[str, Any] = values.get("numerics", {})
+        unknown = sorted({*values} - _names(cls)) + sorted(f"numerics.{name}" for name in {*numerics} - _names(Numerics))
         if unknown:
             raise ValueError(f"trial record has unknown fields {', '.join(unknown)}: a newer version wrote it; update this one")
         for name in ("ladder", "parents", "identities"):
@@ -127,7 +132,7 @@ class Trial:
         for name in ("hyper", "shape"):
             given = values.get(name, {})
             values[name] = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
-        return cls(**values | {"numerics": Numerics(**values.get("numerics", {}))})
+        return cls(**values | {"numerics": Numerics(**numerics)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,7 +199,7 @@ class Progress:
     missing: tuple[Condition, ...]
     """Conditions without a score by the codec's present identity."""
     sealed: bool
-    """The manifest lists every score asked for."""
+    """The manifest lists every score asked for, with the replicates, and all are intact."""
     failed: bool
 
     @property
@@ -220,7 +225,7 @@ class TrialFolder:
             started="trial.json" in sizes,
             trained=bool(manifest) and all(name in intact for name in manifest if _of_training(name)),
             missing=tuple(each for each, name in scores.items() if name not in (intact if name in manifest else sizes)),
-            sealed=all(name in manifest for name in (*scores.values(), *([replicate_file(split)] if scores else []))),
+            sealed=all(name in intact for name in (*scores.values(), *([replicate_file(split)] if scores else []))),
             failed="failure.json" in sizes,
         )
 
@@ -338,7 +343,7 @@ class TrialFolder:
                     condition, _, metric = name.partition("/")
                     found.setdefault(condition, {})[metric] = archive[name]
                 return found
-        except (FileNotFoundError, ValueError, OSError, zipfile.BadZipFile, zlib.error, EOFError):
+        except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error):  # what damaged archives raise
             return {}
 
     def unscored(self, conditions: Sequence[Condition], split: SplitName = "test") -> tuple[Condition, ...]:

@@ -1,22 +1,21 @@
-"""A network of one's own for a task that the project knows, on a data set of one's own in a layout that it reads.
+"""Your own network for a task that the project knows, on your own data set in Pascal VOC's layout.
 
-`study run my_study.spaces:BLOOD 'my_net/*' --data bccd=PATH`, from the folder above; PATH is a Pascal VOC tree.
+Launch from the folder above: `study run my_study.spaces:BLOOD --data bccd=PATH`
 """
 
 from dataclasses import replace
 from typing import Any
 
 from search_spaces import Budget, Space
-from trainables import ARCHITECTURES, DATASETS, Learner, Source
-
-FASTER_RCNN = ARCHITECTURES["faster_rcnn"]
+from trainables import DATASETS, Learner, Source
+from trainables.tasks.detection import FASTER_RCNN
 
 BCCD = replace(DATASETS["voc"], name="bccd")
 
 
-def smoother(hyper: Any, source: Source, steps: int, device: str) -> Learner:
-    """The project's network with SiLU in place of ReLU in its trunk."""
-    from torch import nn
+def with_silu(hyper: Any, source: Source, steps: int, device: str) -> Learner:
+    """Faster R-CNN with SiLU in place of ReLU in its backbone."""
+    from torch import nn  # imported here, so that `study plan` starts without torch
 
     learner = FASTER_RCNN.learner(hyper, source, steps, device)
     for block in learner.network.backbone:  # type: ignore[union-attr]
@@ -24,28 +23,30 @@ def smoother(hyper: Any, source: Source, steps: int, device: str) -> Learner:
     return learner
 
 
-MY_NET = replace(FASTER_RCNN, name="my_net", learner=smoother)
+MY_NET = replace(
+    FASTER_RCNN,
+    name="my_net",
+    learner=with_silu,
+    hyper=replace(
+        FASTER_RCNN.hyper,
+        backbone="small",
+        frozen_batch_norm=False,
+        min_size=120,
+        max_size=160,
+        batch_size=4,
+        optimiser="adamw",
+        lr=2e-3,
+        lr_schedule="one_cycle",
+        clip=5.0,
+    ),
+)
 
 BLOOD = Space(
     name="blood",
-    summary="cells of the blood, by a network of one's own",
+    summary="blood cells, found by your own network",
     data={"detection": "my_study.spaces:BCCD"},
+    codecs=("jpeg",),
     cells=("*/clean/*", "*/jpeg/constant-10", "*/jpeg/uniform"),
-    budgets={
-        "my_study.spaces:MY_NET": Budget(
-            initial="none",
-            epochs=8,
-            hyper={
-                "backbone": "small",
-                "frozen_batch_norm": False,
-                "batch_size": 4,
-                "optimiser": "adamw",
-                "lr": 2e-3,
-                "lr_schedule": "one_cycle",
-                "clip": 5.0,
-                "min_size": 120,
-                "max_size": 160,
-            },
-        )
-    },
+    budgets={"my_study.spaces:MY_NET": Budget(initial="none", epochs=8)},
+    validation={"jpeg": (15, 5)},
 )

@@ -121,7 +121,7 @@ def _picture(frames: Frames, prediction: Any) -> npt.NDArray[np.uint8]:
 
 
 def _present(target: Any) -> Iterable[int]:
-    """(0,), the class person, where anybody has labelled key points."""
+    """(0,), the class person, if any person has labelled key points."""
     return (0,) if labelled(target).any() else ()
 
 

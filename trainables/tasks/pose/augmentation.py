@@ -48,8 +48,8 @@ def whole(image: tuple[int, int], hyper: Any) -> Affine:
     return np.asarray(np.eye(2, 3) * (hyper.size[0] / image[0]))
 
 
-def warped(picture: npt.NDArray[np.uint8], move: Affine, size: tuple[int, int], beyond: Any) -> npt.NDArray[np.uint8]:
-    """Warp a picture (H, W) or (H, W, 3) to another size (H, W); `beyond` fills pixels outside it.
+def warped(picture: npt.NDArray[np.uint8], move: Affine, size: tuple[int, int], fill: Any) -> npt.NDArray[np.uint8]:
+    """Warp a picture (H, W) or (H, W, 3) to another size (H, W); `fill` is the value of pixels outside it.
 
     A map that shrinks the picture averages pixels first, to avoid aliasing.
     """
@@ -61,5 +61,5 @@ def warped(picture: npt.NDArray[np.uint8], move: Affine, size: tuple[int, int], 
         move = np.column_stack([move[:, :2] * factors, move[:, 2]])
     # In OpenCV's coordinates pixel centres are integers.
     centred = np.column_stack([move[:, :2], move @ [0.5, 0.5, 1] - 0.5])
-    found = cv2.warpAffine(picture, centred, (size[1], size[0]), flags=cv2.INTER_LINEAR, borderValue=beyond)
+    found = cv2.warpAffine(picture, centred, (size[1], size[0]), flags=cv2.INTER_LINEAR, borderValue=fill)
     return np.asarray(found, np.uint8)
