@@ -2,11 +2,11 @@
 
 Takes days on GPUs. The budgets are the paper's own figures; judging by their size, its "epochs" of SegNet are iterations.
 
-The motion stream uses DIS optical flow (`dis_fast`) instead of the published TV-L1. The hyper-parameter `"flow": "tvl1"` selects TV-L1,
-computed once for all trials and stored. For UCF101 that is 13,320 clips x 185 pairs x 6 conditions (clean and five levels) x 1.2 s:
-4,900 core-hours, 51 days on the four loader processes of a trial. On disk it takes between 70 GB (4.7 kB per flow, measured on two clips of
-UCF101) and 210 GB (14 kB, on a clip with more motion). `study plan` predicts it; the store keeps at most 100 GB unless STUDY_STORE_GB is
-set.
+The motion stream uses DIS optical flow (`dis_fast`) instead of the published TV-L1. The hyper-parameter `"flow": "tvl1"` selects
+TV-L1, computed once for all trials and stored. For UCF101 that is 13,320 clips x 185 pairs x 6 conditions (clean and five levels) x
+1.2 s: 4,900 core-hours, 51 days on the four loader processes of a trial. On disk it takes between 70 GB (4.7 kB per flow, measured
+on two clips of UCF101) and 210 GB (14 kB, on a clip with more motion). `study plan` predicts it; the store keeps at most 100 GB
+unless STUDY_STORE_GB is set.
 """
 
 from search_spaces.space import Budget, Space

@@ -41,7 +41,8 @@ class Space:
     budgets: Mapping[str, Budget]
     """Budget of each architecture; architectures without one are not in the space."""
     ladders: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    """Levels of a codec, mildest first, where they differ from the codec's own ladder. Constant recipes and test conditions use them."""
+    """Levels of a codec, mildest first, where they differ from the codec's own ladder. Constant recipes and test conditions use
+    them."""
     validation: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """Levels of a codec at which every epoch is validated, in addition to clean: a short list, the same for all recipes."""
     seeds: int = 1

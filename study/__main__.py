@@ -77,24 +77,30 @@ def _parser() -> argparse.ArgumentParser:
         return made
 
     def stored(made: argparse.ArgumentParser) -> argparse.ArgumentParser:
-        made.add_argument("--storage", default="runs", metavar="URI", help="where trials are stored: a path or s3://... (default: runs)")
+        made.add_argument(
+            "--storage", default="runs", metavar="URI", help="where trials are stored: a path or s3://... (default: runs)"
+        )
         made.add_argument("--tracking-uri", metavar="URI", help="MLflow tracking store (default: SQLite in the storage)")
         return made
 
     def on_ray(made: argparse.ArgumentParser) -> argparse.ArgumentParser:
-        made.add_argument("--address", metavar="ADDRESS", help="address of a running Ray cluster, or auto (default: this machine alone)")
+        made.add_argument(
+            "--address", metavar="ADDRESS", help="address of a running Ray cluster, or auto (default: this machine alone)"
+        )
         made.add_argument("--cpus", type=_count, metavar="N", help="CPUs offered to Ray (default: all)")
         made.add_argument("--gpus", type=_natural, metavar="N", help="GPUs offered to Ray (default: all)")
         return made
 
     verb("list", _list, "list tasks, architectures, codecs with ladders, recipes, data sets and search spaces")
-    plan = stored(over_cells(verb("plan", _plan, "dry run: trials, disk use, and what is done, running, failed (and why) or missing")))
+    plan = stored(
+        over_cells(verb("plan", _plan, "dry run: trials, disk use, and what is done, running, failed (and why) or missing"))
+    )
     plan.add_argument("--watch", action="store_true", help="refresh every few seconds until everything is done")
     on_ray(stored(over_cells(verb("run", _run, "train what is missing, score it under every condition, report to MLflow"))))
-    evaluate = on_ray(
-        stored(with_data(verb("evaluate", _evaluate, "score your own weights at every level of a codec")))
+    evaluate = on_ray(stored(with_data(verb("evaluate", _evaluate, "score your own weights at every level of a codec"))))
+    evaluate.add_argument(
+        "target", metavar="ARCHITECTURE[/CODEC]", help="architecture of the weights, and the codec if not the space's first"
     )
-    evaluate.add_argument("target", metavar="ARCHITECTURE[/CODEC]", help="architecture of the weights, and the codec if not the space's first")
     evaluate.add_argument("weights", metavar="WEIGHTS", help="weights file written by torch.save: the network's state_dict")
     evaluate.add_argument(
         "--space", default="paper", metavar="SPACE", help="search space that gives hyper-parameters and data set (default: paper)"
@@ -175,7 +181,9 @@ def _run(options: argparse.Namespace) -> int:
     if outcome.exit_code:
         console.print("incomplete: run the same command again to continue", highlight=False)
     else:
-        console.print(f"complete: {len(plan.entries)} trials; see the results with: study report {plan.space.name}", highlight=False)
+        console.print(
+            f"complete: {len(plan.entries)} trials; see the results with: study report {plan.space.name}", highlight=False
+        )
     return outcome.exit_code
 
 
@@ -217,7 +225,8 @@ def _launched(plan: Plan, options: argparse.Namespace, console: Console) -> "Out
 
 
 def _check(options: argparse.Namespace) -> int:
-    from study.check import Finding, check, versions
+    from study.check import check, versions
+    from study.check.findings import Finding
     from study.cluster import Resources
 
     console, found = Console(stderr=options.json), list[Finding]()

@@ -113,7 +113,9 @@ def space_ladders(space: Space) -> dict[str, tuple[int, ...]]:
         ladder = ladders[name] = tuple(space.ladders.get(name, codec.levels))
         falls = codec.levels[0] > codec.levels[-1]
         if not ladder or list(ladder) != sorted(set(ladder), reverse=falls):
-            raise ValueError(f"{of}: ladder {ladder} of {name}: give distinct levels, mildest first ({'falling' if falls else 'rising'})")
+            raise ValueError(
+                f"{of}: ladder {ladder} of {name}: give distinct levels, mildest first ({'falling' if falls else 'rising'})"
+            )
         for level in {*ladder, *space.validation.get(name, ())} - set(codec.levels):
             try:
                 identity(codec, level)
@@ -169,7 +171,7 @@ def parents_of(cell: Cell, every: Sequence[Cell]) -> list[Cell]:
 
 
 def sibling(cell: Cell, recipe: str, every: Sequence[Cell], *, of: str = "") -> Cell:
-    """The cell of the same architecture, or of architecture `of`, with another recipe; on the same codec where there are several."""
+    """The cell of the same architecture (or of `of`) with another recipe, on the same codec where there are several."""
     name = of or cell.architecture.name
     found = [other for other in every if other.architecture.name == name and other.recipe.name == recipe]
     if not found:

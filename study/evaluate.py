@@ -21,7 +21,9 @@ def evaluation_plan(target: str, weights: str, *, space: Space, data: Sequence[s
     name, _, codec = target.partition("/")
     architecture = find_architecture(name)
     if not isinstance(architecture, Architecture):
-        raise ValueError(f"{name} is a fusion without weights of its own: evaluate one of {', '.join(architecture.streams.values())}")
+        raise ValueError(
+            f"{name} is a fusion without weights of its own: evaluate one of {', '.join(architecture.streams.values())}"
+        )
     if not codec:
         codec = next((each for each in space.codecs if find_codec(each).clips == architecture.task.clips), "")
         if not codec:

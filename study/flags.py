@@ -30,7 +30,9 @@ def read_data_flags(flags: Sequence[str], own: Iterable[str] = ()) -> tuple[dict
                 raise ValueError(f"--data {flag}: unknown data set {value!r} for {key}; known are {', '.join(of_task)}")
             chosen[key] = reference
         else:
-            raise ValueError(f"--data {flag}: {key!r} is neither a data set nor a task; {suggestion(key, [*known, *sorted(tasks)])}")
+            raise ValueError(
+                f"--data {flag}: {key!r} is neither a data set nor a task; {suggestion(key, [*known, *sorted(tasks)])}"
+            )
     return chosen, paths
 
 

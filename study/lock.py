@@ -1,7 +1,7 @@
 """One launch at a time on a storage.
 
-Local and shared folders use a file lock, which ends with the process that holds it. S3 has no lock: within one Ray cluster the launch
-itself refuses a second one; across clusters nothing does.
+Local and shared folders use a file lock, which ends with the process that holds it. S3 has no lock: within one Ray cluster the
+launch itself refuses a second one; across clusters nothing does.
 """
 
 import os

@@ -139,5 +139,7 @@ def plan_text(plan: Plan, rows: Sequence[Row], encoded: Mapping[str, Any]) -> Gr
     lines = [*sorted(reasons), f"{len(rows)} trials: {count}", f"encoded imagery: {takes}"]
     earlier = earlier_trials(plan)
     if earlier:
-        lines.append(f"{earlier} trial folders in {plan.storage.uri} are of an earlier format: left alone, their trials are trained anew")
+        lines.append(
+            f"{earlier} trial folders in {plan.storage.uri} are of an earlier format: left alone, their trials are trained anew"
+        )
     return Group(table, *(escape(line) for line in lines))

@@ -1,7 +1,7 @@
 """The plan: which trials a search space asks for, in which order, and what is done.
 
-An entry is (cell, stage, seed, number). Its trial is resolved once its hyper-parameters and its parents' trials are known, so a plan may
-gain entries and hyper-parameters while it runs: see `Growth`.
+An entry is (cell, stage, seed, number). Its trial is resolved once its hyper-parameters and its parents' trials are known, so a
+plan may gain entries and hyper-parameters while it runs: see `Growth`.
 """
 
 import math

@@ -141,9 +141,7 @@ class Progress:
         self._told = time.monotonic()
         metric = row.entry.cell.architecture.task.metric
         value = "" if row.objective is None else f", {metric} {row.objective:.3f}"
-        self.console.print(
-            f"{row.entry}: {event}{value} ({self._summary()})", soft_wrap=True, markup=False, highlight=False
-        )
+        self.console.print(f"{row.entry}: {event}{value} ({self._summary()})", soft_wrap=True, markup=False, highlight=False)
 
     def _show(self) -> None:
         if self._live is not None:

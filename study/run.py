@@ -164,9 +164,7 @@ def _tune(plan: Plan, reporter: Reporter, resources: Resources, console: Console
             searcher = PlanSearcher(plan, started=progress.started, finished=progress.finished)
             tuner = tune.Tuner(
                 tune.with_resources(StudyTrainable, takes),
-                tune_config=tune.TuneConfig(
-                    search_alg=searcher, num_samples=-1, reuse_actors=True, trial_dirname_creator=_dirname
-                ),
+                tune_config=tune.TuneConfig(search_alg=searcher, num_samples=-1, reuse_actors=True, trial_dirname_creator=_dirname),
                 run_config=tune.RunConfig(
                     name="study",
                     storage_path=scratch,

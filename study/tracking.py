@@ -1,8 +1,8 @@
 """MLflow as a projection of the trials' folders. The only module that writes to it.
 
-Layout: one experiment per study; one run per trial and one summary run, side by side, reused by later launches. Everything logged comes
-from a folder, with the folder's own times. MLflow stores equal (key, time, step, value) once, so projecting again fills gaps and
-duplicates nothing. What is logged is decided in `study.projection`.
+Layout: one experiment per study; one run per trial and one summary run, side by side, reused by later launches. Everything logged
+comes from a folder, with the folder's own times. MLflow stores equal (key, time, step, value) once, so projecting again fills gaps
+and duplicates nothing. What is logged is decided in `study.projection`.
 """
 
 import json

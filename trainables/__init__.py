@@ -1,7 +1,7 @@
 """What is trained and scored: architectures, data sets, codecs, recipes, and the generators `train` and `evaluate` over them.
 
-To add a task, see `trainables.tasks`. Importing this package loads no torch: the functions in `_WITH_TORCH` are imported when they are
-first used.
+To add a task, see `trainables.tasks`. Importing this package loads no torch: the functions in `_WITH_TORCH` are imported when they
+are first used.
 """
 
 from importlib import import_module

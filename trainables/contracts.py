@@ -200,7 +200,8 @@ class Source:
     fingerprint: str
     """Digest of the sorted (relative name, size) of every file and of the split lists."""
     slow: bool = False
-    """True where decoding an item costs much more than reading its pixels (PNG, rendered scenes); decoded frames are then stored."""
+    """True where decoding an item costs much more than reading its pixels (PNG, rendered scenes); decoded frames are then
+    stored."""
 
     def split(self, name: SplitName) -> Split:
         """`train`, `val` or `test`."""
@@ -335,7 +336,8 @@ class Inputs:
     window: Callable[[int, Any, np.random.Generator | None], Sequence[int]] | None = None
     """Maps (number of frames, hyper, rng) to the frames that `example` receives, in order; None: all frames."""
     derive: Callable[[Any], Derived | None] = frames_alone
-    """Maps hyper to data that is computed from the frames beforehand and stored; `example` then receives that in place of frames."""
+    """Maps hyper to data that is computed from the frames beforehand and stored; `example` then receives that in place of
+    frames."""
 
 
 @dataclass(frozen=True, kw_only=True)

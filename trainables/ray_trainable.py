@@ -1,7 +1,7 @@
 """The one class that Ray Tune runs: a step is one epoch of training or one scored condition.
 
-Only names and numbers come in (`Job`), only numbers go out. Tune's checkpoints are not used: `setup` continues from the trial's folder,
-however the last attempt ended. No task is known here; a new task needs no change.
+Only names and numbers come in (`Job`), only numbers go out. Tune's checkpoints are not used: `setup` continues from the trial's
+folder, however the last attempt ended. No task is known here; a new task needs no change.
 """
 
 import time

@@ -58,7 +58,7 @@ def data_findings(
     dataset: Dataset, source: Source, *, threads: int = 1, advance: Callable[[], None] = lambda: None
 ) -> Iterator[Finding]:
     """Read every item: unreadable files, classes that occur, groups in several splits, compression of the source files."""
-    readings: dict[str, list[Reading]] = {split: [] for split in SPLITS}
+    readings: dict[SplitName, list[Reading]] = {split: [] for split in SPLITS}
     for split, of_split in readings.items():
         for reading in read_items(dataset, source, split, threads=threads):
             of_split.append(reading)

@@ -143,7 +143,7 @@ def nearest_quality(table: tuple[int, ...]) -> tuple[int, int]:
 
 
 def luminance(quality: int) -> tuple[int, ...]:
-    """libjpeg's luminance table at a quality of 1..100: 64 steps, row by row."""
+    """Libjpeg's luminance table at a quality of 1..100: 64 steps, row by row."""
     percent = 5000 // quality if quality < 50 else 200 - 2 * quality
     return tuple(min(max((step * percent + 50) // 100, 1), 255) for step in STANDARD_LUMINANCE)
 

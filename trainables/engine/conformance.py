@@ -60,11 +60,15 @@ class Bench:
     def of(cls, architecture: Architecture, hyper: Any, source: Source) -> "Bench":
         """A bench on the first items of each split. Raises ValueError where a split has fewer than four."""
         for part in ("train", "test"):
-            if len(source.split(part).names) < ITEMS:  # type: ignore[arg-type]
-                raise ValueError(f"{source.name}: split {part} has fewer than {ITEMS} items; trying {architecture.name} needs {ITEMS}")
-        parts: dict[str, Any] = {part: First(source.split(part), ITEMS) for part in ("train", "val", "test")}  # type: ignore[arg-type]
+            if len(source.split(part).names) < ITEMS:
+                raise ValueError(
+                    f"{source.name}: split {part} has fewer than {ITEMS} items; trying {architecture.name} needs {ITEMS}"
+                )
+        parts: dict[str, Any] = {part: First(source.split(part), ITEMS) for part in ("train", "val", "test")}
         return cls(
-            Workload(architecture=architecture, hyper=replace(hyper, batch_size=BATCH), data=replace(source, **parts), runtime=Runtime())
+            Workload(
+                architecture=architecture, hyper=replace(hyper, batch_size=BATCH), data=replace(source, **parts), runtime=Runtime()
+            )
         )
 
     @property
@@ -178,13 +182,14 @@ def the_primary_metric_is_among_the_metrics(bench: Bench) -> str | None:
 def hyper_parameters_are_a_frozen_value_of_plain_ones(bench: Bench) -> str | None:
     """They are sent to workers and are part of the trial's name."""
     hyper = bench.architecture.hyper
-    if isinstance(hyper, type) or not is_dataclass(hyper) or not hyper.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+    if isinstance(hyper, type) or not is_dataclass(hyper) or not getattr(type(hyper), "__dataclass_params__").frozen:  # noqa: B009
         return f"hyper is {hyper!r}; expected a value of a frozen dataclass"
     for field in fields(hyper):
         value = getattr(bench.workload.hyper, field.name)
         for part in value if isinstance(value, tuple) else (value,):
             if type(part) not in {bool, int, float, str, type(None)}:
-                return f"hyper-parameter {field.name} holds {type(part).__name__}; use numbers, strings, booleans, None or tuples of them"
+                allowed = "numbers, strings, booleans, None or tuples of them"
+                return f"hyper-parameter {field.name} holds {type(part).__name__}; use {allowed}"
     return None
 
 
@@ -268,7 +273,9 @@ def scoring_returns_exactly_the_declared_metrics(bench: Bench) -> str | None:
     declared = set(bench.architecture.task.metrics)
     missing, more = declared - set(scores), set(scores) - declared
     if missing or more:
-        return f"score: missing {', '.join(sorted(missing)) or 'none'}; not declared in `metrics`: {', '.join(sorted(more)) or 'none'}"
+        return (
+            f"score: missing {', '.join(sorted(missing)) or 'none'}; not declared in `metrics`: {', '.join(sorted(more)) or 'none'}"
+        )
     for name, values in scores.items():
         if np.shape(values) != (3,):
             return f"{name} has shape {np.shape(values)} for 3 resamples; expected (3,)"
@@ -308,7 +315,9 @@ def a_learner_resumes_from_a_file_bit_identically(bench: Bench) -> str | None:
     for each in (learner, other):
         torch.manual_seed(5)
         train(each, bench.training(seed=1))
-    return None if same(weights(learner), weights(other)) else "resuming from state_dict() diverges: state_dict() is missing something"
+    return (
+        None if same(weights(learner), weights(other)) else "resuming from state_dict() diverges: state_dict() is missing something"
+    )
 
 
 def the_weights_alone_predict_the_same(bench: Bench) -> str | None:

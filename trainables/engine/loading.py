@@ -1,7 +1,8 @@
 """Batches from a split: draws items and conditions, applies the codec, builds examples and collates them.
 
-Every random number depends on (seed, generation, epoch, item) alone, never on the number of loader workers or the order of work: the
-sampler, in the main process, draws order and levels; a worker receives (item, condition, key) and seeds the item's stream from the key.
+Every random number depends on (seed, generation, epoch, item) alone, never on the number of loader workers or the order of work:
+the sampler, in the main process, draws order and levels; a worker receives (item, condition, key) and seeds the item's stream from
+the key.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -173,7 +174,8 @@ def _one_thread(_worker: int) -> None:
 def loader(items: Samples, batches: Sequence[list[Draw]] | Sampler[list[Draw]], runtime: Runtime) -> DataLoader[Sample]:
     """A torch loader of `Batch`es. Its worker processes persist over epochs.
 
-    Workers come from a fork server: they exit within seconds after their parent is killed, and never fork a process that runs threads.
+    Workers come from a fork server: they exit within seconds after their parent is killed, and never fork a process that runs
+    threads.
     """
     if runtime.workers:
         set_forkserver_preload(["trainables.engine.loading"])  # imports torch once, not in every worker

@@ -1,8 +1,8 @@
 """How networks are computed: precision, memory order, compilation. Chosen by the search space, and part of a trial's name.
 
-Determinism is not optional: torch's deterministic algorithms are always on, so that a trial gives the same figures in every run on the
-same type of processor. On a GPU this costs speed; operations without a deterministic implementation (listed in torch's documentation
-of `use_deterministic_algorithms`) raise a warning.
+Determinism is not optional: torch's deterministic algorithms are always on, so that a trial gives the same figures in every run on
+the same type of processor. On a GPU this costs speed; operations without a deterministic implementation (listed in torch's
+documentation of `use_deterministic_algorithms`) raise a warning.
 """
 
 import os

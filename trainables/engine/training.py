@@ -34,8 +34,9 @@ def train(
     """Train one network by a recipe, yielding after each epoch.
 
     `parents` are the weights it starts from, one per parent of the recipe; without parents it starts from `initial`, see
-    `initialise`. Each epoch is validated under the conditions in `validation`. `resume` is the `state` of the epoch to continue after.
-    Equal arguments give bit-identical figures per processor type, thread count and library versions, for any number of workers.
+    `initialise`. Each epoch is validated under the conditions in `validation`. `resume` is the `state` of the epoch to continue
+    after. Equal arguments give bit-identical figures per processor type, thread count and library versions, for any number of
+    workers.
 
     Raises ValueError where parents do not match the recipe or initial weights are not available, FloatingPointError when a loss is
     not finite.
@@ -49,9 +50,7 @@ def train(
         raise ValueError(f"recipe {recipe.name} trains from {len(parents)} parents: training starts from at most one")
     deterministic()
     generation = len(parents)
-    sampler = EpochSampler(
-        len(workload.data.train.names), workload.hyper.batch_size, recipe, epochs=epochs, key=(seed, generation)
-    )
+    sampler = EpochSampler(len(workload.data.train.names), workload.hyper.batch_size, recipe, epochs=epochs, key=(seed, generation))
     _reseed(seed, generation, 0)
     learner = architecture.learner(workload.hyper, workload.data, epochs * len(sampler), runtime.device)
     done = 0

@@ -12,8 +12,9 @@ from torch.optim.lr_scheduler import ConstantLR, LRScheduler, OneCycleLR
 
 
 class Optimisation:
-    """Built from the hyper-parameters `optimiser` (sgd, adamw), `lr`, `lr_schedule` (constant, one_cycle), `momentum`, `weight_decay`.
+    """An optimiser (sgd, adamw) and its learning-rate schedule (constant, one_cycle).
 
+    Reads the hyper-parameters `optimiser`, `lr`, `lr_schedule`, `momentum` and `weight_decay`.
     `steps` is the number of steps of the whole training. `clip` is the largest gradient norm; 0 disables clipping.
     """
 

@@ -28,13 +28,11 @@ def recipes(codec: str | None, ladder: tuple[int, ...] = ()) -> tuple[Recipe, ..
     return (*retrained, *recalibrated)
 
 
-def recipes_of(
-    architecture: Architecture | Fusion, codec: str | None = None, ladder: tuple[int, ...] = ()
-) -> tuple[Recipe, ...]:
+def recipes_of(architecture: Architecture | Fusion, codec: str | None = None, ladder: tuple[int, ...] = ()) -> tuple[Recipe, ...]:
     """The recipes of an architecture: `recipes`, or for a fusion the combinations of its streams' networks.
 
-    `constant-40` fuses streams that were all retrained at 40; `constant-40-spatial` fuses the spatial stream retrained at 40 with the
-    baselines of the others. Controls are fused in the same way: that of `constant-40-spatial` is `continued-spatial`.
+    `constant-40` fuses streams that were all retrained at 40; `constant-40-spatial` fuses the spatial stream retrained at 40 with
+    the baselines of the others. Controls are fused in the same way: that of `constant-40-spatial` is `continued-spatial`.
     """
     if isinstance(architecture, Architecture):
         return recipes(codec, ladder)
@@ -58,9 +56,7 @@ def recipes_of(
     return tuple(fusions)
 
 
-def find_recipe(
-    architecture: Architecture | Fusion, name: str, codec: str | None = None, ladder: tuple[int, ...] = ()
-) -> Recipe:
+def find_recipe(architecture: Architecture | Fusion, name: str, codec: str | None = None, ladder: tuple[int, ...] = ()) -> Recipe:
     """A recipe of an architecture by name. Raises ValueError in one line with the closest names."""
     of = f"recipe of {architecture.name} on {codec or 'clean imagery'}"
     return find_in({recipe.name: recipe for recipe in recipes_of(architecture, codec, ladder)}, name, of)

@@ -1,7 +1,7 @@
 """Schedules: the compression level of each training sample.
 
-To add a schedule, write a frozen dataclass here and append it to the result of `schedules`. Each becomes a recipe of its name, and the
-conformance tests cover it.
+To add a schedule, write a frozen dataclass here and append it to the result of `schedules`. Each becomes a recipe of its name, and
+the conformance tests cover it.
 """
 
 from collections.abc import Mapping

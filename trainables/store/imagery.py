@@ -8,8 +8,8 @@ A split under a condition is one file, a pack, whose name identifies its content
                                                      <one of these>-<derived>.pack      data derived from its frames
 
 A pack is built under a temporary name, synced and renamed. An interrupted build is resumed. Every read is checked against a
-checksum; corrupt items are rebuilt. When the store exceeds its limit, the packs opened longest ago are removed; a reader that has one
-open keeps reading it. The store writes and removes files only below its marked directory.
+checksum; corrupt items are rebuilt. When the store exceeds its limit, the packs opened longest ago are removed; a reader that has
+one open keeps reading it. The store writes and removes files only below its marked directory.
 
 To store another kind of imagery, give its `Split` frames and its codec bytes: the store does not interpret them.
 """
@@ -356,7 +356,9 @@ def _mark(root: Path) -> None:
     if tag.is_file():
         return
     if root.exists() and any(not path.name.startswith(f".{TAG}") for path in root.iterdir()):
-        raise ValueError(f"{root} holds files that are not the store's (no {TAG}): move them away, or set STUDY_STORE to another place")
+        raise ValueError(
+            f"{root} holds files that are not the store's (no {TAG}): move them away, or set STUDY_STORE to another place"
+        )
     root.mkdir(parents=True, exist_ok=True)
     temporary = root / f".{TAG}.{os.getpid()}"
     temporary.write_text(f"{SIGNATURE}\n# Encoded imagery of compression-study. It may be deleted at any time.\n")

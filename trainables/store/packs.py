@@ -4,7 +4,8 @@
     per item: CRC-32, header, payload       header: payload length in bytes, (T, H, W), as int64
     offset table, item count, CRC-32, magic
 
-`Pack` reads, `PackWriter` writes or resumes. Raise the number in `MAGIC` when the layout changes; packs of another format are rebuilt.
+`Pack` reads, `PackWriter` writes or resumes. Raise the number in `MAGIC` when the layout changes; packs of another format are
+rebuilt.
 """
 
 import os

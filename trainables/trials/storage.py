@@ -1,7 +1,8 @@
 """Folders by URI: local disk, a shared file system or S3, through the same code. Writes are atomic and durable.
 
 Local and shared folders are a plain path or `file://`; S3 is `s3://bucket/path`, with pyarrow's options as a query
-(`?region=...&endpoint_override=...`) and credentials from the environment. Any other file system that pyarrow supports works as it is.
+(`?region=...&endpoint_override=...`) and credentials from the environment. Any other file system that pyarrow supports works as it
+is.
 """
 
 import os
@@ -61,7 +62,7 @@ class Folder:
             return bytes(stream.read())
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a file atomically. Raises OSError naming the file, e.g. for a full disk, and then leaves the previous version in place."""
+        """Write a file atomically. Raises OSError naming the file, e.g. for a full disk, and keeps the previous version."""
         local = self.local
         if local is not None:
             _write_local(local / name, data)

@@ -353,9 +353,7 @@ class TrialFolder:
 
     def outputs(self, condition: Condition, split: SplitName = "test") -> npt.NDArray[np.float32]:
         """The network's output for each item under a condition. Raises FileNotFoundError."""
-        found: npt.NDArray[np.float32] = np.load(
-            io.BytesIO(self.folder.read(output_file(condition, split))), allow_pickle=False
-        )
+        found: npt.NDArray[np.float32] = np.load(io.BytesIO(self.folder.read(output_file(condition, split))), allow_pickle=False)
         return found
 
     def write_panel(self, codec: Codec, conditions: Sequence[Condition]) -> None:
@@ -380,7 +378,9 @@ def _npy(values: npt.NDArray[Any]) -> bytes:
 
 def _npz(replicates: Mapping[str, Mapping[str, npt.NDArray[np.float32]]]) -> bytes:
     buffer = io.BytesIO()
-    arrays = {f"{name}/{metric}": values for name, of_one in replicates.items() for metric, values in of_one.items()}
+    arrays: dict[str, Any] = {
+        f"{name}/{metric}": values for name, of_one in replicates.items() for metric, values in of_one.items()
+    }
     np.savez(buffer, **arrays)
     return buffer.getvalue()
 
