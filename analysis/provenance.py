@@ -1,4 +1,4 @@
-"""Where a study's figures come from: data, codecs, training, code, and the command that reproduces them."""
+"""The origin of a study's figures: data, codecs, training, code, and the command that reproduces them."""
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime

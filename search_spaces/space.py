@@ -1,4 +1,4 @@
-"""What a search space is made of."""
+"""The types of a search space."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ class Budget:
 
 @dataclass(frozen=True, kw_only=True)
 class Space:
-    """What a study varies, and on which data."""
+    """The architectures, recipes, codecs and data that a study varies."""
 
     name: str
     summary: str

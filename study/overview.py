@@ -140,6 +140,6 @@ def plan_text(plan: Plan, rows: Sequence[Row], encoded: Mapping[str, Any]) -> Gr
     earlier = earlier_trials(plan)
     if earlier:
         lines.append(
-            f"{earlier} trial folders in {plan.storage.uri} are of an earlier format: left alone, their trials are trained anew"
+            f"{earlier} trial folders in {plan.storage.uri} have an earlier format: they are left alone, and their trials are trained again"
         )
     return Group(table, *(escape(line) for line in lines))

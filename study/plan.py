@@ -144,7 +144,7 @@ class Plan:
         return None if trial is None else TrialFolder(self.storage.child(f"{TRIALS}/{trial.key}"))
 
     def job(self, entry: Entry) -> Job:
-        """What a worker needs to run an entry whose trial is known."""
+        """The job of an entry whose trial is known."""
         trial, path = self.trial(entry), self.paths.get(entry.cell.dataset)
         if trial is None:
             raise ValueError(f"{entry}: its hyper-parameters are not known yet")
@@ -342,7 +342,7 @@ def _depth(entry: Entry) -> int:
 
 
 def store_needs(plan: Plan) -> dict[str, Needs]:
-    """What a plan reads of each data set: training at its schedules' levels, validation and test under their conditions."""
+    """The imagery a plan reads of each data set: training at its schedules' levels, validation and test under their conditions."""
     needs: dict[str, set[Need]] = {}
     for entry in plan.entries:
         cell = entry.cell

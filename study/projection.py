@@ -1,4 +1,4 @@
-"""What is logged to MLflow of a trial's folder: metrics, parameters, tags, the score table. Pure functions.
+"""A trial's folder as MLflow shows it: metrics, parameters, tags, the score table. Pure functions.
 
 To log something new, add it to `trial_metrics`, `trial_params` or `trial_tags`.
 """

@@ -1,6 +1,6 @@
-"""Launches the tiny study that the fault tests disturb: `python tests/launch.py STORAGE [--tracking-uri URI] [...]`.
+"""Launches the small study that the fault tests disturb: `python tests/launch.py STORAGE [--tracking-uri URI] [...]`.
 
-Three networks, two epochs, one seed. `--die-in-mlflow N` kills this process inside the N-th write to MLflow.
+It trains three networks for two epochs each, with one seed. `--die-in-mlflow N` kills this process inside the N-th write to MLflow.
 """
 
 import argparse

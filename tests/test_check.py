@@ -130,6 +130,7 @@ def test_a_broken_tree_is_reported_in_one_line_with_place_and_remedy(
 def test_a_valid_tree_is_ok(tree: Path) -> None:
     (found,) = checked(tree)
     assert found.state == "ok"
+    assert found.line.startswith("2 train (11 of 11 classes), 2 val (11 of 11 classes), 2 test (11 of 11 classes); 16x12 pixels")
     assert found.facts["items"] == {"train": 2, "val": 2, "test": 2}
     assert found.facts["smallest"] == found.facts["largest"] == "16x12"
     assert found.facts["classes"]["train"]["sky"] == 2

@@ -11,6 +11,7 @@ from PIL import Image
 
 from search_spaces import SPACES
 from study.check.data import data_findings
+from tests.conftest import Margin
 from trainables import DATASETS, Source, Workload, train
 from trainables.contracts import CLEAN, SplitName
 from trainables.recipes.recipes import BASELINE
@@ -372,8 +373,9 @@ def test_the_real_kitchen_is_a_few_metres_deep(kitchen: Source) -> None:
 
 
 @pytest.mark.slow
-def test_the_reduced_network_learns_on_the_real_kitchen(kitchen: Source) -> None:
+@pytest.mark.trained
+def test_the_reduced_network_learns_on_the_real_kitchen(kitchen: Source, margin: Margin, seed: int) -> None:
     hyper = replace(DEPTH_GAN.hyper, **{**SPACES["demo"].budgets["depth_gan"].hyper, "size": (64, 96)})
     workload = Workload(architecture=DEPTH_GAN, hyper=hyper, data=kitchen)
-    losses = [epoch.losses["l1"] for epoch in train(workload, BASELINE, epochs=3, seed=0)]
-    assert losses[-1] < losses[0] / 2
+    losses = [epoch.losses["l1"] for epoch in train(workload, BASELINE, epochs=3, seed=seed)]
+    margin(losses[-1] / losses[0], below=0.5)

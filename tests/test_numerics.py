@@ -1,10 +1,12 @@
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from trainables import CLEAN, Epoch, Numerics, Workload, evaluate, train
+from trainables.contracts import Precision
 from trainables.engine.numerics import computing, prepare
 from trainables.recipes.recipes import BASELINE
 
@@ -43,7 +45,7 @@ def test_mixed_precision_keeps_weights_in_full_precision(workload: Workload) -> 
 
 @pytest.mark.trained
 def test_mixed_precision_reaches_about_the_loss_of_full_precision(workload: Workload) -> None:
-    full, mixed = (trained(workload, Numerics(precision=precision)) for precision in ("float32", "bfloat16"))
+    full, mixed = trained(workload, Numerics()), trained(workload, Numerics(precision="bfloat16"))
     assert mixed.losses != full.losses
     assert mixed.losses["loss"] == pytest.approx(full.losses["loss"], rel=0.05)
 
@@ -67,16 +69,23 @@ def test_a_channels_last_training_resumes_bit_identically(workload: Workload) ->
     assert all(torch.equal(whole.weights[name], resumed.weights[name]) for name in whole.weights)
 
 
-@pytest.mark.trained
-def test_scores_are_computed_in_the_precision_of_the_workload(workload: Workload) -> None:
-    weights = trained(workload, Numerics()).weights
+@pytest.mark.parametrize(("precision", "expected"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
+def test_training_and_scoring_compute_in_the_precision_of_the_workload(
+    workload: Workload, precision: Precision, expected: torch.dtype
+) -> None:
+    computed: list[torch.dtype] = []
 
-    def clean(numerics: Numerics) -> float:
-        (score,) = evaluate(replace(workload, numerics=numerics), weights, conditions=[CLEAN])
-        return score.metrics["global_accuracy"]
+    def observed(*arguments: Any) -> Any:
+        learner = workload.architecture.learner(*arguments)
+        learner.network.register_forward_hook(lambda _network, _inputs, logits: computed.append(logits.dtype))
+        return learner
 
-    assert clean(Numerics(precision="bfloat16")) != clean(Numerics())
-    assert clean(Numerics(precision="bfloat16")) == pytest.approx(clean(Numerics()), abs=0.02)
+    watched = replace(workload, architecture=replace(workload.architecture, learner=observed))
+    weights = trained(watched, Numerics(precision=precision)).weights
+    assert set(computed) == {expected}
+    computed.clear()
+    list(evaluate(replace(watched, numerics=Numerics(precision=precision)), weights, conditions=[CLEAN]))
+    assert set(computed) == {expected}
 
 
 @dataclass

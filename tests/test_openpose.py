@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from search_spaces import SPACES
+from tests.conftest import Margin
 from tests.test_pose_data import tree
 from trainables import CLEAN, DATASETS, Condition, Runtime, Source, Split, Workload, evaluate
 from trainables.engine.loading import Draw, evaluation_draws, loader, samples
@@ -293,7 +294,7 @@ def large_people(split: Split, *, pixels: int, points: int) -> list[int]:
 
 @pytest.mark.slow
 @pytest.mark.trained
-def test_the_reduced_network_overfits_four_real_images() -> None:
+def test_the_reduced_network_overfits_four_real_images(margin: Margin, seed: int) -> None:
     """The network must fit each image's own targets: a fit to another image's targets would show that it ignores its input."""
     place = os.environ.get("STUDY_TEST_DATA")
     if place is None or not Path(place, "tiny_coco").is_dir():
@@ -306,7 +307,7 @@ def test_the_reduced_network_overfits_four_real_images() -> None:
     batch = INPUTS.collate([INPUTS.example(source.train.frames(each), source.train.target(each), hyper, rng) for each in chosen])
     swapped = {**batch, **{name: batch[name].roll(1, dims=0) for name in ("fields", "maps", "known")}}
     steps = 150
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     learner = openpose(hyper, STRIDES[hyper.backbone], steps, "cpu")
     learner.network.train()
 
@@ -317,5 +318,5 @@ def test_the_reduced_network_overfits_four_real_images() -> None:
     before = loss(batch)
     for _ in range(steps):
         learner.update(batch)
-    assert loss(batch) < before / 10
-    assert loss(batch) < loss(swapped) / 10
+    margin(loss(batch) / before, below=0.1)
+    margin(loss(batch) / loss(swapped), below=0.1)

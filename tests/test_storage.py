@@ -124,7 +124,7 @@ def test_special_characters_in_a_path_are_kept(tmp_path: Path, name: str) -> Non
     assert Folder.at(str(tmp_path / name)).names() == {"b/a"}
 
 
-def fail_half_way(folder: Folder, old: bytes | None) -> tuple[int | None, str]:
+def fail_half_way(folder: Folder, old: bytes | None) -> tuple[int | None, str | None]:
     """Write 2 MB to a file where files may grow to 1 MB. Runs in a child process; returns the number and text of the error."""
     if old is not None:
         folder.write("a", old)

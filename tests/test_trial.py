@@ -193,7 +193,8 @@ def test_a_trial_survives_json(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["hyper", "shape"])
 def test_tuples_among_hyper_parameters_and_schedule_fields_survive_json(name: str) -> None:
-    trial = replace(TRIAL, **{name: {"convolutions": (1, 1, 1, 1, 1)}})
+    changes: dict[str, Any] = {name: {"convolutions": (1, 1, 1, 1, 1)}}
+    trial = replace(TRIAL, **changes)
     again = Trial.from_json(through_json(trial.to_json()))
     assert (again, again.key) == (trial, trial.key)
 

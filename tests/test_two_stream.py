@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torchvision.models import resnet101
 
 from search_spaces import DEMO
+from tests.conftest import Margin
 from trainables.contracts import Architecture, Numerics
 from trainables.engine.numerics import computing
 from trainables.tasks.action import ACTION, TWO_STREAM, TWO_STREAM_MOTION, TWO_STREAM_SPATIAL, MotionHyper, SpatialHyper
@@ -298,13 +299,13 @@ def test_stills_are_normalised_as_for_imagenet_and_flow_is_not() -> None:
 @pytest.mark.trained
 @pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
 @pytest.mark.parametrize("schedule", ["constant", "one_cycle"])
-def test_every_optimiser_and_schedule_lowers_the_loss(optimiser: Any, schedule: Any) -> None:
-    torch.manual_seed(0)
+def test_every_optimiser_and_schedule_lowers_the_loss(optimiser: Any, schedule: Any, margin: Margin, seed: int) -> None:
+    torch.manual_seed(seed)
     hyper = SpatialHyper(backbone="small", optimiser=optimiser, lr=1e-2, lr_schedule=schedule)
     learner = spatial(hyper, 2, 20, "cpu")
     clips = torch.randint(0, 256, (4, 1, 3, 16, 16), dtype=torch.uint8)
     losses = [learner.update({"clip": clips, "label": torch.tensor([0, 1, 0, 1])})["loss"].item() for _ in range(20)]
-    assert losses[-1] < 0.7 * losses[0]
+    margin(losses[-1] / losses[0], below=0.7)
 
 
 # Fusion

@@ -1,4 +1,4 @@
-"""What is trained and scored: architectures, data sets, codecs, recipes, and the generators `train` and `evaluate` over them.
+"""Architectures, data sets, codecs and recipes, with the generators `train` and `evaluate` over them.
 
 To add a task, see `trainables.tasks`. Importing this package loads no torch: the functions in `_WITH_TORCH` are imported when they
 are first used.

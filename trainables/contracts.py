@@ -305,7 +305,7 @@ def frames_alone(hyper: Any) -> Derived | None:  # noqa: ARG001
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What is predicted, and how predictions are scored. Shared by all architectures of the task."""
+    """The kind of prediction and its scoring, shared by all architectures of the task."""
 
     name: str
     metric: str

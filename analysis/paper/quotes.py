@@ -27,13 +27,13 @@ class Quote:
     claimed: str
     """The figure as quoted: "78.4 %", "0.0600", or a count of cases."""
     formula: str
-    """What `value` computes, in words."""
+    """The computation of `value`, in words."""
     value: Callable[[Paper], float] | None = None
     """The computed figure, as a fraction where `claimed` is in percent; None where there is nothing to compute."""
     relation: Relation = "rounds to"
     """How the computed figure must relate to `claimed` for the quote to be reproduced."""
     source: Source = "tables"
-    """Where the figure comes from; only quotes from the tables get the verdict yes or no."""
+    """Origin of the figure; only quotes from the tables get the verdict yes or no."""
     note: Callable[[Paper], str] | None = None
     """A further computed fact, printed below the quote."""
 

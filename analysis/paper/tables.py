@@ -41,7 +41,7 @@ TABLE_NOTES: Mapping[str, str] = {
     "another way. This study uses one extractor for every level and for the source. Read the paper's losses in motion and fusion "
     "from CRF 25 on.",
 }
-"""What a reader must know before comparing with a table, by the table's number."""
+"""Notes that a reader needs before comparing with a table, by the table's number."""
 
 COCO_KILOBYTES: Mapping[int, float] = {95: 160.9, 75: 62.1, 50: 40.7, 15: 18.0, 10: 13.9, 5: 9.3}
 """Mean file size in KB of COCO val2017 re-encoded at each JPEG quality.

@@ -63,7 +63,7 @@ def data_findings(
         for reading in read_items(dataset, source, split, threads=threads):
             of_split.append(reading)
             advance()
-    subject, every = f"data {source.name}", [reading for of_split in readings.values() for reading in of_split]
+    subject, every = f"data {dataset.name}", [reading for of_split in readings.values() for reading in of_split]
     problems = list(dict.fromkeys(problem for reading in every for problem in reading.problems))
     problems += [f"split {split} is empty; correct its list" for split, of_split in readings.items() if not of_split]
     yield from listed(subject, problems)
@@ -76,10 +76,9 @@ def data_findings(
     yield from _codings(subject, every)
     if problems:
         return
-    found = ", ".join(
-        f"{len(readings[split])} {split} ({sum(label in seen[split] for label in range(len(source.classes)))} classes)"
-        for split in SPLITS
-    )
+    classes = range(len(source.classes))
+    occur = {split: f" ({sum(label in seen[split] for label in classes)} of {len(classes)} classes)" for split in SPLITS}
+    found = ", ".join(f"{len(readings[split])} {split}{occur[split] if classes else ''}" for split in SPLITS)
     sizes = sorted({reading.size for reading in every if reading.size}, key=lambda size: size[0] * size[1])
     shapes = [f"{width}x{height}" for height, width in (sizes[0], sizes[-1])]
     contents = sha256(
@@ -87,8 +86,7 @@ def data_findings(
     ).hexdigest()
     yield ok(
         subject,
-        f"{found} of {len(source.classes)} declared; {' to '.join(dict.fromkeys(shapes))} pixels; "
-        f"contents {contents[:16]}, fingerprint {source.fingerprint}",
+        f"{found}; {' to '.join(dict.fromkeys(shapes))} pixels; contents {contents[:16]}, fingerprint {source.fingerprint}",
         contents=contents,
         fingerprint=source.fingerprint,
         items={split: len(of_split) for split, of_split in readings.items()},

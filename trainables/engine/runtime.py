@@ -1,4 +1,4 @@
-"""Where training and scoring run: device, loader processes, store."""
+"""The runtime of training and scoring: device, loader processes, store."""
 
 import warnings
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What one job computes on: built once per job and handed on whole."""
+"""The workload of one job: built once and handed to every function of the engine."""
 
 from dataclasses import dataclass, field
 from typing import Any

@@ -216,7 +216,7 @@ class TrialFolder:
     _written: dict[str, Mark] = field(default_factory=dict, repr=False, compare=False)
 
     def progress(self, conditions: Sequence[Condition], split: SplitName = "test") -> Progress:
-        """What is done, from one listing and the manifest."""
+        """Progress according to one listing and the manifest."""
         sizes = self.folder.sizes()
         manifest = self.manifest() if MANIFEST in sizes else {}
         intact = {name for name, mark in manifest.items() if sizes.get(name) == mark.size}

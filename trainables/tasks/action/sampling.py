@@ -1,4 +1,4 @@
-"""Which frames of a clip a network sees, and in which form: the published protocol of the two streams.
+"""The frames of a clip that a network sees, and their form: the published protocol of the two streams.
 
 Training samples at random; evaluation (`rng` None) samples whole frames at `positions` evenly spaced places. To sample differently,
 write another window and another example and pass them to an `Inputs`.
