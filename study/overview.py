@@ -139,7 +139,5 @@ def plan_text(plan: Plan, rows: Sequence[Row], encoded: Mapping[str, Any]) -> Gr
     lines = [*sorted(reasons), f"{len(rows)} trials: {count}", f"encoded imagery: {takes}"]
     earlier = earlier_trials(plan)
     if earlier:
-        lines.append(
-            f"{earlier} trial folders in {plan.storage.uri} have an earlier format: they are left alone, and their trials are trained again"
-        )
+        lines.append(f"{earlier} trial folders of an earlier format in {plan.storage.uri}: left alone, their trials are trained again")
     return Group(table, *(escape(line) for line in lines))

@@ -1,4 +1,4 @@
-"""Extensions that one file must be enough for: each patch is applied to a copy of the project, whose conformance tests then cover it."""
+"""Extensions that need one file only: each is applied to a copy of the project, whose conformance tests then cover it."""
 
 import shutil
 import subprocess
@@ -74,7 +74,8 @@ DATASETS = (
 WEIGHTS = {
     "SEGNET = Architecture(": '''def _flat(network: Any) -> None:
     """Weights that anybody can have: the mean of each tensor."""
-    network.load_state_dict({name: value.float().mean().to(value.dtype).expand_as(value) for name, value in network.state_dict().items()})
+    means = {name: value.float().mean().to(value.dtype).expand_as(value) for name, value in network.state_dict().items()}
+    network.load_state_dict(means)
 
 
 SEGNET = Architecture(''',

@@ -310,7 +310,7 @@ def test_the_searcher_waits_for_a_stage_and_then_hands_out_what_it_decided(tmp_p
 def test_two_entries_with_equal_values_share_one_trial_that_runs_once(tmp_path: Path) -> None:
     planned, search = searched(tmp_path)
     search.searched[1] = replace(search.searched[0], number=1)
-    search.hyper = lambda plan, entry: {"lr": 0.003} if entry.stage == "search" else None  # type: ignore[method-assign]
+    search.hyper = lambda _, entry: {"lr": 0.003} if entry.stage == "search" else None  # type: ignore[method-assign,assignment]
     told: list[str] = []
     searcher = PlanSearcher(planned, started=lambda _: None, finished=lambda entry: told.append(str(entry)))
     assert searcher.suggest("a")["entry"].endswith("search 0")

@@ -42,7 +42,7 @@ def class_map_of(prediction: Any) -> npt.NDArray[np.float32]:
 
 def mean_class_maps(outputs: Sequence[npt.NDArray[np.float32]], source: Source) -> list[Any]:
     """Statistics of the rounded mean of two networks' class maps: no sensible prediction, but one that depends on both."""
-    means: npt.NDArray[np.uint8] = np.round(np.mean(np.stack(outputs), axis=0)).astype(np.uint8)
+    means = np.stack(outputs).mean(axis=0).round().astype(np.uint8)
     return [confusion(mean, source.test.target(index), len(source.classes)) for index, mean in enumerate(means)]
 
 
