@@ -2,8 +2,8 @@
 
 from search_spaces.demo import DEMO
 from search_spaces.paper import PAPER
-from search_spaces.space import Budget, Space
+from search_spaces.space import Budget, Retraining, Space
 
 SPACES: dict[str, Space] = {space.name: space for space in (DEMO, PAPER)}
 
-__all__ = ["DEMO", "PAPER", "SPACES", "Budget", "Space"]
+__all__ = ["DEMO", "PAPER", "SPACES", "Budget", "Retraining", "Space"]

@@ -8,8 +8,19 @@ Hyper = Mapping[str, bool | int | float | str | tuple[float, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Retraining:
+    """Training length and hyper-parameters of networks that start from a baseline, the control included."""
+
+    epochs: int | None = None
+    iterations: int | None = None
+    """Optimisation steps, instead of epochs."""
+    hyper: Hyper = field(default_factory=dict)
+    """Hyper-parameters that differ from the baseline's."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Budget:
-    """Training length and hyper-parameters of an architecture, for baseline and retraining alike."""
+    """Training length and hyper-parameters of an architecture."""
 
     initial: str
     """Initial weights of baselines: `none` (random), a name that the architecture knows (`imagenet`), or a weights file."""
@@ -18,6 +29,8 @@ class Budget:
     """Optimisation steps, instead of epochs: epochs = ceil(iterations / batches)."""
     hyper: Hyper = field(default_factory=dict)
     """Hyper-parameters that differ from the architecture's defaults."""
+    retraining: Retraining | None = None
+    """Budget of networks that start from a baseline; None: as for the baseline."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """`bfloat16`: mixed precision."""
     channels_last: bool = False

@@ -139,5 +139,6 @@ def plan_text(plan: Plan, rows: Sequence[Row], encoded: Mapping[str, Any]) -> Gr
     lines = [*sorted(reasons), f"{len(rows)} trials: {count}", f"encoded imagery: {takes}"]
     earlier = earlier_trials(plan)
     if earlier:
-        lines.append(f"{earlier} trial folders of an earlier format in {plan.storage.uri}: left alone, their trials are trained again")
+        where = f"trial folders of an earlier format in {plan.storage.uri}"
+        lines.append(f"{earlier} {where}: left alone, their trials are trained again")
     return Group(table, *(escape(line) for line in lines))

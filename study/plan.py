@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from search_spaces import Space
+from search_spaces import Budget, Space
 from study.cells import Cell, parents_of, select, sibling, space_cells, with_needs
 from study.flags import read_baseline_flags, read_data_flags
 from trainables import (
@@ -188,7 +188,7 @@ def resolve(space: Space, entry: Entry, hyper: Hyper, parents: Sequence[Trial], 
     `hyper` is added to the budget's; names that start with `schedule.` replace fields of the recipe's schedule. Raises ValueError
     for an unknown name.
     """
-    cell, budget = entry.cell, entry.cell.budget
+    cell, budget = entry.cell, budget_of(entry.cell)
     shape = {name.removeprefix(SHAPE): value for name, value in hyper.items() if name.startswith(SHAPE)}
     recipe = shaped(cell.recipe, shape)
     chosen: dict[str, Any] = {}
@@ -198,7 +198,7 @@ def resolve(space: Space, entry: Entry, hyper: Hyper, parents: Sequence[Trial], 
         value = hyper_of(cell.architecture, {**budget.hyper, **own})
         chosen = without_defaults(value)
         if recipe.schedule is not None and not entry.imported:
-            epochs = _epochs(space, cell, value.batch_size, source)
+            epochs = _epochs(space, cell, budget, value.batch_size, source)
     seen = [recipe.condition(level) for level in recipe.levels]
     return Trial(
         architecture=cell.reference,
@@ -231,8 +231,16 @@ def hyper_of(architecture: Architecture, values: Mapping[str, Any]) -> Any:
     return replace(architecture.hyper, **plain)
 
 
-def _epochs(space: Space, cell: Cell, batch_size: int, source: Source | None) -> int:
-    budget = cell.budget
+def budget_of(cell: Cell) -> Budget:
+    """The budget of a cell: for a network that starts from a baseline and is trained, the budget's `retraining`."""
+    budget, retraining = cell.budget, cell.budget.retraining
+    if retraining is None or not cell.recipe.parents or cell.recipe.schedule is None:
+        return budget
+    hyper = {**budget.hyper, **retraining.hyper}
+    return replace(budget, epochs=retraining.epochs, iterations=retraining.iterations, hyper=hyper)
+
+
+def _epochs(space: Space, cell: Cell, budget: Budget, batch_size: int, source: Source | None) -> int:
     if (budget.epochs is None) == (budget.iterations is None):
         raise ValueError(f"search space {space.name}: the budget of {cell.architecture.name} needs epochs or iterations, not both")
     if budget.epochs is not None:
@@ -353,7 +361,7 @@ def store_needs(plan: Plan) -> dict[str, Needs]:
             read |= {("val", condition) for condition in cell.validation}
         kinds: set[Derived | None] = {None}  # derived data are computed from the frames, which are stored too
         if isinstance(cell.architecture, Architecture):
-            kinds.add(cell.architecture.inputs.derive(hyper_of(cell.architecture, cell.budget.hyper)))
+            kinds.add(cell.architecture.inputs.derive(hyper_of(cell.architecture, budget_of(cell).hyper)))
         of_data |= {(*each, derived) for each in read for derived in kinds}
     return {name: frozenset(of_data) for name, of_data in needs.items()}
 

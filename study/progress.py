@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from study.plan import Entry, Plan
+from study.plan import Entry, Plan, budget_of
 
-ENCODING_SECONDS = 15.0
-"""Minimum time between two lines about an encoding."""
+LINE_SECONDS = 15.0
+"""Minimum time between two lines about how far an encoding or a scoring is."""
 
 
 @dataclass
@@ -67,7 +67,7 @@ class Progress:
         row = self._rows.get(str(entry))
         trial, folder = self.plan.trial(entry), self.plan.folder(entry)
         if row is None or (row.state == "waiting" and trial is not None and not row.epochs):
-            row = _Row(entry, "waiting", epochs=trial.epochs if trial else entry.cell.budget.epochs or 0)
+            row = _Row(entry, "waiting", epochs=trial.epochs if trial else budget_of(entry.cell).epochs or 0)
             if trial is not None and folder is not None:
                 progress = folder.progress(entry.conditions)
                 row.epoch = trial.epochs if progress.trained else len(folder.history())
@@ -110,9 +110,10 @@ class Progress:
             row.objective = float(result["objective"])
         if result["phase"] in {"train", "score"}:
             self._paces.setdefault((architecture.name, row.state), _Pace()).add(float(result["seconds"]))
-        elif result["phase"] == "encode":
-            row.state = f"encoding {result['pack']}: {result['built']}/{result['items']}"
-            if time.monotonic() - self._told > ENCODING_SECONDS:
+        elif result["phase"] in {"encode", "measure"}:
+            what = f"encoding {result['pack']}" if result["phase"] == "encode" else f"scoring {result['condition']}"
+            row.state = f"{what}, {result['built']}/{result['items']}"
+            if time.monotonic() - self._told > LINE_SECONDS:
                 self._line(row, row.state)
         elif result["phase"] == "done":
             row.conditions = len(row.entry.conditions)

@@ -130,6 +130,8 @@ class _Callback(tune.Callback):
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:  # noqa: ARG002
         name = trial.config["entry"]
         self._progress.result(name, result)
+        if result["phase"] in {"encode", "measure"}:  # the folder has nothing new
+            return
         if "failure" in result:
             self._reasons[name] = result["failure"]
         status: dict[str, Status] = {"done": "FINISHED", "failed": "FAILED"}

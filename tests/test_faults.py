@@ -1,4 +1,4 @@
-"""Processes, nodes, servers and files are killed, lost or damaged under a running study; its results must equal the undisturbed ones.
+"""Faults under a running study: processes, nodes, servers and files are killed, lost or damaged, and the results stay the same.
 
 Run by `make test-faults`, in about 40 minutes.
 """
@@ -86,7 +86,7 @@ def assert_equal_tables(uri: str, undisturbed: tuple[pd.DataFrame, pd.DataFrame]
 
 
 def assert_sound(uri: str, undisturbed: tuple[pd.DataFrame, pd.DataFrame]) -> None:
-    """Check for bit-identical tables, one finished run per trial and a summary run, and metric histories without gaps or repeats."""
+    """Check for bit-identical tables, one finished run per trial and a summary run, and histories without gaps or repeats."""
     assert_equal_tables(uri, undisturbed)
     client = MlflowClient(tracking_uri=uri)
     experiment = client.get_experiment_by_name("tiny")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from search_spaces import DEMO, PAPER, SPACES, Budget, Space
+from search_spaces import DEMO, PAPER, SPACES, Budget, Retraining, Space
 from search_spaces.demo import STILLS
 from study.cells import find_space, space_cells
 from study.flags import read_data_flags
@@ -86,6 +86,25 @@ def test_iterations_are_rounded_up_to_whole_epochs(tmp_path: Path) -> None:
     space = replace(DEMO, cells=STILLS, budgets={"segnet": Budget(initial="none", iterations=101, hyper={"batch_size": 6})})
     # 300 scenes in batches of 6 are 50 steps per epoch; step 101 is the first of the third epoch
     assert {trial.epochs for trial in trials(plan(tmp_path, "*/clean/*", space=space)).values()} == {3}
+
+
+def test_retraining_has_a_budget_of_its_own_that_the_control_shares(tmp_path: Path) -> None:
+    budget = replace(DEMO.budgets["segnet"], epochs=16, retraining=Retraining(epochs=6, hyper={"lr": 1e-3}))
+    found = trials(plan(tmp_path, space=replace(SPACE, budgets={"segnet": budget})))
+    lengths = {trial.recipe: (trial.epochs, trial.hyper["lr"]) for trial in found.values()}
+    assert lengths.pop("baseline") == (16, 4e-3)
+    assert lengths.pop("recalibrated-10") == (0, 4e-3)
+    assert set(lengths.values()) == {(6, 1e-3)}
+    assert "continued" in lengths
+
+
+def test_an_imported_baseline_leaves_the_retraining_budget_to_its_children(tmp_path: Path) -> None:
+    weights = tmp_path / "weights.pt"
+    weights.write_bytes(b"weights")
+    budget = replace(DEMO.budgets["segnet"], retraining=Retraining(epochs=6))
+    space = replace(SPACE, budgets={"segnet": budget})
+    planned = make_plan(space, patterns=["*/continued"], baselines=[str(weights)], storage=Folder.at(str(tmp_path)))
+    assert {trial.recipe: trial.epochs for trial in trials(planned).values()} == {"baseline": 0, "continued": 6}
 
 
 def test_without_its_data_a_plan_says_which_flag_to_pass(tmp_path: Path) -> None:

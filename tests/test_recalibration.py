@@ -1,4 +1,4 @@
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from trainables import CODECS, Recipe, Workload, find_recipe, recalibrate
+from trainables import CODECS, Frames, Recipe, Workload, find_recipe, recalibrate
+from trainables.contracts import Weights
+from trainables.engine.conformance import First
 
 EXACT = 1e-5
 
@@ -26,13 +28,14 @@ def fresh(workload: Workload) -> dict[str, Any]:
 
 def test_the_first_statistics_are_those_of_the_compressed_training_images(workload: Workload) -> None:
     weights, images_of = fresh(workload), workload.data.train.frames
-    recalibrated = recalibrate(workload, recalibrated_at(workload, 5), weights)
+    recalibrated = recalibrate(workload, recalibrated_at(workload, 5), weights, seed=3)
     # By hand: mean and unbiased variance of the first convolution over each batch of four compressed images, averaged over batches.
+    order = np.random.default_rng(3).permutation(12)
     network = learner(workload).network
     convolution = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
     jpeg, means, variances = CODECS["jpeg"], [], []
     for start in range(0, 12, 4):
-        coded = [jpeg.decode(jpeg.encode(images_of(index), 5))[0] for index in range(start, start + 4)]
+        coded = [jpeg.decode(jpeg.encode(images_of(index), 5))[0] for index in order[start : start + 4]]
         images = torch.from_numpy(np.stack(coded)).permute(0, 3, 1, 2).float()
         images -= torch.tensor((123.675, 116.28, 103.53)).view(3, 1, 1)
         images /= torch.tensor((58.395, 57.12, 57.375)).view(3, 1, 1)
@@ -47,16 +50,52 @@ def test_the_first_statistics_are_those_of_the_compressed_training_images(worklo
 
 def test_every_batch_norm_statistic_changes_and_no_trained_weight_does(workload: Workload) -> None:
     weights = fresh(workload)
-    recalibrated = recalibrate(workload, recalibrated_at(workload, 10), weights)
+    recalibrated = recalibrate(workload, recalibrated_at(workload, 10), weights, seed=0)
     for name, before in weights.items():
         assert torch.equal(before, recalibrated[name]) is not name.endswith(("running_mean", "running_var", "tracked"))
 
 
-def test_equal_levels_give_equal_statistics_and_other_levels_give_others(workload: Workload) -> None:
+def same_weights(one: Weights, other: Weights) -> bool:
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_equal_levels_and_seeds_give_equal_statistics_and_others_give_others(workload: Workload) -> None:
     weights = fresh(workload)
-    at_5, again, at_95 = (recalibrate(workload, recalibrated_at(workload, level), weights) for level in (5, 5, 95))
-    assert all(torch.equal(at_5[name], again[name]) for name in weights)
-    assert any(not torch.equal(at_5[name], at_95[name]) for name in weights)
+
+    def at(level: int, seed: int) -> Weights:
+        return recalibrate(workload, recalibrated_at(workload, level), weights, seed=seed)
+
+    assert same_weights(at(5, 0), at(5, 0))
+    assert not same_weights(at(5, 0), at(95, 0))
+    assert not same_weights(at(5, 0), at(5, 1))
+
+
+@dataclass(frozen=True)
+class Darkened(First):
+    """A split in which one image is darkened."""
+
+    at: int
+
+    def frames(self, index: int) -> Frames:
+        return self.whole.frames(index) // (2 if index == self.at else 1)
+
+
+@pytest.mark.parametrize(("place", "dropped"), [(0, False), (9, False), (10, True), (11, True)])
+def test_the_last_incomplete_batch_is_dropped(workload: Workload, place: int, dropped: bool) -> None:
+    weights, recipe = fresh(workload), recalibrated_at(workload, 5)
+    fives = replace(workload, hyper=replace(workload.hyper, batch_size=5))
+    dark = Darkened(workload.data.train, 12, at=int(np.random.default_rng(3).permutation(12)[place]))
+    darkened = replace(fives, data=replace(workload.data, train=dark))
+    before, after = (recalibrate(each, recipe, weights, seed=3) for each in (fives, darkened))
+    assert same_weights(before, after) is dropped
+
+
+def test_a_split_smaller_than_a_batch_is_one_batch(workload: Workload) -> None:
+    weights, recipe = fresh(workload), recalibrated_at(workload, 5)
+    whole, larger = (
+        recalibrate(replace(workload, hyper=replace(workload.hyper, batch_size=size)), recipe, weights, seed=3) for size in (12, 20)
+    )
+    assert same_weights(whole, larger)
 
 
 def test_a_network_without_batch_norm_is_refused(workload: Workload) -> None:
@@ -72,4 +111,4 @@ def test_a_network_without_batch_norm_is_refused(workload: Workload) -> None:
 
     bare = replace(workload, architecture=replace(segnet, name="bare", learner=without))
     with pytest.raises(ValueError, match=r"^bare has no batch norm: recalibrated-5 does not apply to it$"):
-        recalibrate(bare, recalibrated_at(workload, 5), fresh(bare))
+        recalibrate(bare, recalibrated_at(workload, 5), fresh(bare), seed=0)

@@ -33,7 +33,7 @@ from trainables import (
     train,
 )
 from trainables.contracts import Calibration, Learner, Weights
-from trainables.engine.evaluation import measure
+from trainables.engine.evaluation import Measuring, measure, scoring
 from trainables.engine.resampling import REPLICATES, resamples
 from trainables.networks.learner import OneNetworkLearner
 from trainables.recipes.schedules import Constant, Uniform
@@ -196,13 +196,12 @@ def test_each_epoch_is_validated_under_each_validation_condition(workload: Workl
 
 
 def test_validation_conditions_do_not_change_the_training(workload: Workload) -> None:
-    for recipe in (RECIPES["baseline"], MIXED):
-        without, clean, every = (epochs(workload, recipe, validation=conditions) for conditions in ((), (CLEAN,), EVERY))
-        assert [epoch.validation for epoch in without] == [{}, {}]
-        for other in (clean, every):
-            assert [epoch.losses for epoch in other] == [epoch.losses for epoch in without]
-            assert same_weights(other[-1].weights, without[-1].weights)
-        assert [epoch.validation[CLEAN] for epoch in every] == [epoch.validation[CLEAN] for epoch in clean]
+    without, clean, every = (epochs(workload, validation=conditions) for conditions in ((), (CLEAN,), EVERY))
+    assert [epoch.validation for epoch in without] == [{}, {}]
+    for other in (clean, every):
+        assert [epoch.losses for epoch in other] == [epoch.losses for epoch in without]
+        assert same_weights(other[-1].weights, without[-1].weights)
+    assert [epoch.validation[CLEAN] for epoch in every] == [epoch.validation[CLEAN] for epoch in clean]
 
 
 @pytest.mark.parametrize(("name", "given"), [("baseline", 1), ("continued", 0), ("uniform", 2)])
@@ -358,6 +357,16 @@ def test_evaluation_yields_after_each_condition(workload: Workload) -> None:
         next(found)
 
 
+def test_scoring_reports_its_progress_within_a_condition(workload: Workload, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainables.engine.evaluation.PROGRESS_SECONDS", -1.0)
+    found = list(scoring(workload, weights(workload), conditions=[CLEAN, AT_5]))
+    assert [each for each in found if isinstance(each, Measuring)] == [
+        Measuring(condition, measured, 6) for condition in (CLEAN, AT_5) for measured in (4, 6)
+    ]
+    reported = [each.metrics for each in found if isinstance(each, Score)]
+    assert reported == [score.metrics for score in scores(workload, [CLEAN, AT_5])]
+
+
 def test_a_clean_score_has_no_rate(workload: Workload) -> None:
     (score,) = scores(workload, [CLEAN])
     assert (score.bits_per_pixel, score.stream_bits_per_pixel, score.bytes_per_item) == (None, None, None)
@@ -459,7 +468,7 @@ def test_a_level_outside_the_codecs_range_is_refused(workload: Workload) -> None
 
 def test_weights_of_another_shape_are_refused_in_one_line(workload: Workload) -> None:
     wider = weights(replace(workload, hyper=replace(workload.hyper, width=0.25)))
-    with pytest.raises(ValueError, match=r"^weights do not fit segnet: wrong shape encoder\.0.*, expected ") as refused:
+    with pytest.raises(ValueError, match=r"^weights do not fit segnet: size mismatch for encoder\.0.*, expected ") as refused:
         list(evaluate(workload, wider, conditions=[CLEAN]))
     assert "\n" not in str(refused.value)
 

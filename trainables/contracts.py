@@ -267,7 +267,8 @@ class Recipe:
         """Every level of training imagery that this recipe reads; None is clean."""
         if self.recalibrated_at is not None:
             return (self.recalibrated_at,)
-        return self.schedule.levels if self.schedule else ()
+        levels = self.schedule.levels if self.schedule else ()
+        return (None, *levels) if self.paired and None not in levels else levels
 
     @property
     def seen(self) -> tuple[int | None, ...]:

@@ -16,7 +16,7 @@ from ray import tune
 
 from trainables.codecs import find_codec
 from trainables.contracts import Architecture, Condition, Epoch, Fusion, Recipe, Score, Source, SplitName, Weights
-from trainables.engine.evaluation import evaluate, fuse
+from trainables.engine.evaluation import Measuring, fuse, scoring
 from trainables.engine.loading import over_processes
 from trainables.engine.recalibration import recalibrate
 from trainables.engine.runtime import Runtime
@@ -63,10 +63,10 @@ def steps(job: Job) -> Iterator[Result]:
     again. Tune retries a process that dies.
     """
     folder = TrialFolder(Folder(job.folder))
-    folder.write_json("trial.json", job.trial.to_json())
-    folder.folder.remove("failure.json")
     launched_from(job.launched)
     try:
+        folder.write_json("trial.json", job.trial.to_json())
+        folder.folder.remove("failure.json")
         architecture = find_architecture(job.trial.architecture)
         data = _source(job.trial.dataset, job.data)
         if isinstance(architecture, Fusion):
@@ -87,6 +87,7 @@ def steps(job: Job) -> Iterator[Result]:
 def _train(job: Job, folder: TrialFolder, workload: Workload, recipe: Recipe) -> Iterator[Result]:
     trial = job.trial
     if folder.progress(()).trained:
+        folder.folder.remove("state.pt")  # left where the process ended between the manifest and this
         return
     if trial.imported:
         _keep(job, folder, _file(job), [])
@@ -100,7 +101,7 @@ def _train(job: Job, folder: TrialFolder, workload: Workload, recipe: Recipe) ->
         yield from _prepare(workload, "val", job.validation)
     if recipe.recalibrated_at is not None:
         (parent,) = parents
-        weights = recalibrate(workload, recipe, parent)
+        weights = recalibrate(workload, recipe, parent, seed=trial.seed)
     for epoch in train(
         workload,
         recipe,
@@ -153,13 +154,16 @@ def _score(job: Job, folder: TrialFolder, workload: Workload) -> Iterator[Result
         weights = folder.read_state("weights.pt")["weights"]
         yield from _prepare(workload, "test", missing)
         started = time.perf_counter()
-        for score in evaluate(workload, weights, conditions=missing):
+        for score in scoring(workload, weights, conditions=missing):
+            if isinstance(score, Measuring):
+                yield {"phase": "measure", "condition": str(score.condition), "built": score.measured, "items": score.items}
+                continue
             folder.write_score(score)
             yield _scored(score.condition, score.metrics[workload.architecture.task.metric], started)
             started = time.perf_counter()
+    if missing or not folder.progress(job.conditions).done:
         for codec in dict.fromkeys(condition.codec for condition in job.conditions if condition.codec):
             folder.write_panel(find_codec(codec), [each for each in job.conditions if each.codec in (None, codec)])
-    if missing or not folder.progress(job.conditions).done:
         folder.seal()
 
 

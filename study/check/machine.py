@@ -163,7 +163,7 @@ def store_findings(uses: Sequence[tuple[Source, Needs]] = ()) -> Iterator[Findin
     except OSError as trouble:
         yield error("store", f"cannot write {trouble.filename} ({trouble.strerror}); set STUDY_STORE to a writable directory")
         return
-    sizes = {path: path.stat().st_size for path in store.packs()}
+    sizes = {path: size for _, size, path in store.listing()}
     system = os.statvfs(store.root)
     used, free = sum(sizes.values()), system.f_bavail * system.f_frsize
     facts = {"root": str(store.root), "limit": store.limit, "used": used, "free": free}

@@ -4,10 +4,11 @@ A metric is added in a task's folder: the task's `statistics` say what each item
 """
 
 import math
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ from trainables.networks.initial import load
 
 PICTURES = 3
 """Number of test items drawn under each condition."""
+PROGRESS_SECONDS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +37,14 @@ class Measured:
     outputs: list[npt.NDArray[np.float32]] = field(default_factory=list)
 
 
+class Measuring(NamedTuple):
+    """Progress of one pass over a split."""
+
+    condition: Condition
+    measured: int
+    items: int
+
+
 def evaluate(
     workload: Workload, weights: Weights, *, conditions: Sequence[Condition], split: SplitName = "test"
 ) -> Iterator[Score]:
@@ -43,6 +53,15 @@ def evaluate(
     A task that calibrates its scoring is measured on validation too. Raises ValueError for an unknown codec, a level outside its
     range, or weights that do not fit the network.
     """
+    for each in scoring(workload, weights, conditions=conditions, split=split):
+        if isinstance(each, Score):
+            yield each
+
+
+def scoring(
+    workload: Workload, weights: Weights, *, conditions: Sequence[Condition], split: SplitName = "test"
+) -> Iterator[Score | Measuring]:
+    """`evaluate` with progress: about once per second, the number of items measured under the present condition."""
     architecture, task, data = workload.architecture, workload.architecture.task, workload.data
     learner = architecture.learner(workload.hyper, data, 1, workload.runtime.device)
     load(architecture, learner.network, weights)
@@ -55,7 +74,11 @@ def evaluate(
     counts = resamples(data.fingerprint, data.split(split).groups)
     for condition in conditions:
         score, chosen = Calibration(task.score, {}) if task.calibrate is None else task.calibrate(validation, condition)
-        measured = measure(workload, learner, split, condition, pictures=PICTURES if split == "test" else 0)
+        measured, told = Measured(), time.monotonic()
+        for measured in measuring(workload, learner, split, condition, pictures=PICTURES if split == "test" else 0):
+            if time.monotonic() - told > PROGRESS_SECONDS:
+                told = time.monotonic()
+                yield Measuring(condition, len(measured.statistics), len(data.split(split).names))
         yield Score(
             split=split,
             condition=condition,
@@ -98,6 +121,14 @@ def metrics(score: Scoring, statistics: Sequence[Any]) -> dict[str, float]:
 
 def measure(workload: Workload, learner: Learner, split: SplitName, condition: Condition, *, pictures: int = 0) -> Measured:
     """Run a network over a whole split under one condition, drawing the first `pictures` items."""
+    *_, measured = measuring(workload, learner, split, condition, pictures=pictures)
+    return measured
+
+
+def measuring(
+    workload: Workload, learner: Learner, split: SplitName, condition: Condition, *, pictures: int = 0
+) -> Iterator[Measured]:
+    """`measure`, yielding the results so far after each batch."""
     architecture, runtime = workload.architecture, workload.runtime
     items = samples(workload, split, keep_frames=pictures)
     draws = evaluation_draws(len(items.split.names), workload.hyper.batch_size, condition)
@@ -113,4 +144,4 @@ def measure(workload: Workload, learner: Learner, split: SplitName, condition: C
             measured.outputs.extend(map(architecture.output, predictions))
         drawn = zip(batch.frames, predictions, strict=False)
         measured.pictures.extend(architecture.task.picture(frames, prediction) for frames, prediction in drawn)
-    return measured
+        yield measured

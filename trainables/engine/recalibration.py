@@ -1,20 +1,23 @@
 """Re-estimation of batch-norm statistics on compressed training images: how much of the loss is recovered without training."""
 
+import numpy as np
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from trainables.contracts import Recipe, Weights
-from trainables.engine.loading import evaluation_draws, loader, samples
+from trainables.engine.loading import Draw, loader, samples
 from trainables.engine.numerics import computing, prepare
 from trainables.engine.workload import Workload
 from trainables.networks.initial import load
 
 
-def recalibrate(workload: Workload, recipe: Recipe, weights: Weights) -> Weights:
+def recalibrate(workload: Workload, recipe: Recipe, weights: Weights, *, seed: int) -> Weights:
     """The weights, with the mean and variance of every batch norm estimated on the training images at the recipe's level.
 
-    One pass without labels, gradient or augmentation; every batch counts equally. (Nado et al. 2020 estimate on test batches; this
-    function never reads them.) Raises ValueError for a network without batch norm, where the recipe does not apply.
+    One pass in a random order that depends on the seed, without labels, gradient or augmentation; every batch counts equally and
+    the last incomplete one is dropped. The order matters: neighbouring frames look alike, and a batch of them underestimates the
+    variance. (Nado et al. 2020 estimate on test batches; this function never reads them.) Raises ValueError for a network without
+    batch norm, where the recipe does not apply.
     """
     architecture, runtime = workload.architecture, workload.runtime
     learner = architecture.learner(workload.hyper, workload.data, 1, runtime.device)
@@ -29,8 +32,11 @@ def recalibrate(workload: Workload, recipe: Recipe, weights: Weights) -> Weights
         norm.momentum = None  # a plain mean over the batches, whatever their order
         norm.train()
     items = samples(workload, "train")
-    draws = evaluation_draws(len(items.split.names), workload.hyper.batch_size, recipe.condition(recipe.recalibrated_at))
-    for batch in loader(items, draws, runtime):
+    count, size = len(items.split.names), workload.hyper.batch_size
+    order = np.random.default_rng(seed).permutation(count).tolist()
+    draws = [Draw(index, recipe.condition(recipe.recalibrated_at), None) for index in order]
+    batches = [draws[start : start + size] for start in range(0, max(1, count - size + 1), size)]
+    for batch in loader(items, batches, runtime):
         with torch.inference_mode(), computing(workload.numerics, runtime.device):
             learner.predict(batch.examples)
     return learner.network.state_dict()

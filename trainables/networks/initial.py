@@ -22,6 +22,7 @@ KEYS = ("weights", "state_dict", "model_state_dict", "model", "network")
 """Keys under which common training programs store a network's weights in a checkpoint."""
 WRAPPERS = ("module.", "_orig_mod.")
 """Prefixes that DataParallel and torch.compile put before every tensor name."""
+COUNTER = "num_batches_tracked"
 
 
 def digest_of(path: Path) -> str:
@@ -78,13 +79,17 @@ def _tensors(found: Any) -> Weights | None:
 
 
 def load(architecture: Architecture, network: "nn.Module", weights: Weights) -> None:
-    """Load all weights of a network, in place. Raises ValueError in one line that names the tensors that do not fit."""
+    """Load all weights of a network, in place. Raises ValueError in one line that names the tensors that do not fit.
+
+    Batch-norm counters may be missing: PyTorch before 0.4.1 did not save them, and they do not affect predictions.
+    """
     wanted = network.state_dict()
+    weights = {**{name: value for name, value in wanted.items() if name.endswith(COUNTER)}, **weights}
     parts = [
         _some("missing", [name for name in wanted if name not in weights]),
         _some("unexpected", [name for name in weights if name not in wanted]),
         _some(
-            "wrong shape",
+            "size mismatch for",
             [
                 f"{name} {tuple(weights[name].shape)}, expected {tuple(value.shape)}"
                 for name, value in wanted.items()

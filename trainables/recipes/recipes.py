@@ -13,6 +13,8 @@ from trainables.recipes.schedules import Clean, schedules
 
 BASELINE = Recipe(name="baseline", schedule=Clean())
 CONTINUED = Recipe(name="continued", parents=("baseline",), schedule=Clean())
+RECALIBRATED = 1
+"""Revision of recalibrated recipes: 0 read the training images in sorted order, 1 reads them in random order."""
 
 
 def recipes(codec: str | None, ladder: tuple[int, ...] = ()) -> tuple[Recipe, ...]:
@@ -23,7 +25,8 @@ def recipes(codec: str | None, ladder: tuple[int, ...] = ()) -> tuple[Recipe, ..
     retrained = [replace(started, name=name, schedule=schedule) for name, schedule in schedules(ladder).items()]
     # Nothing is trained here, so the baseline itself is the control.
     recalibrated = [
-        replace(started, name=f"recalibrated-{level}", control=BASELINE.name, recalibrated_at=level) for level in ladder
+        replace(started, name=f"recalibrated-{level}", control=BASELINE.name, recalibrated_at=level, revision=RECALIBRATED)
+        for level in ladder
     ]
     return (*retrained, *recalibrated)
 

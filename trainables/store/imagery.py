@@ -18,6 +18,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -136,17 +137,21 @@ class Store:
         return Stored(store=self, source=source, split=split, derived=derived)
 
     def packs(self) -> list[Path]:
-        """Every pack in the store."""
-        return list(self.root.rglob("*.pack"))
+        """Paths of all packs in the store."""
+        return [path for _, _, path in self.listing()]
+
+    def listing(self) -> list[tuple[float, int, Path]]:
+        """Time of the last opening, size in bytes and path of every pack in the store."""
+        packs = []
+        for path in self.root.rglob("*.pack"):
+            with suppress(FileNotFoundError):  # another process evicted it
+                found = path.stat()
+                packs.append((found.st_mtime, found.st_size, path))
+        return packs
 
     def evict(self, keep: Path) -> None:
         """Remove the packs opened longest ago until the rest fits the limit; `keep` stays."""
-        packs = []
-        for path in self.packs():
-            try:
-                packs.append((path.stat().st_mtime, path.stat().st_size, path))
-            except FileNotFoundError:  # another process evicted it
-                continue
+        packs = self.listing()
         total = sum(size for _, size, _ in packs)
         for _, size, path in sorted(packs):
             if total <= self.limit:
@@ -339,7 +344,7 @@ def default_store() -> Store:
     told = os.environ.get("STUDY_STORE_GB")
     if not told:
         system = os.statvfs(root)
-        taken = sum(path.stat().st_size for path in root.rglob("*.pack"))
+        taken = sum(size for _, size, _ in Store(root, 0).listing())
         return Store(root, min(100 * GIGABYTE, (system.f_bavail * system.f_frsize + taken) // 2))
     try:
         gigabytes = float(told)

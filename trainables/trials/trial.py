@@ -281,7 +281,10 @@ class TrialFolder:
         data, mark = self.folder.read(name), self.manifest().get(name)
         if mark is not None and mark != Mark.of(data):
             raise ValueError(f"{self.folder.uri}/{name}: corrupt file (checksum mismatch); delete it, and it is made again")
-        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        try:
+            state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        except Exception as error:  # torch, pickle and zipfile raise their own types for damaged files
+            raise ValueError(f"{self.folder.uri}/{name}: corrupt file; delete it, and it is made again") from error
         if not isinstance(state, dict) or state.get("format") != FORMAT:
             raise ValueError(f"{self.folder.uri}/{name}: not of format {FORMAT}; delete it, and it is made again")
         return state
@@ -337,7 +340,11 @@ class TrialFolder:
     def replicates(self, split: SplitName = "test") -> dict[str, dict[str, npt.NDArray[np.float32]]]:
         """Bootstrap replicates (R,) by `label` of the condition and by metric; empty where there are none or they are corrupt."""
         try:
-            with np.load(io.BytesIO(self.folder.read(replicate_file(split))), allow_pickle=False) as archive:
+            data = self.folder.read(replicate_file(split))
+        except FileNotFoundError:
+            return {}
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as archive:
                 found: dict[str, dict[str, npt.NDArray[np.float32]]] = {}
                 for name in archive.files:
                     condition, _, metric = name.partition("/")
