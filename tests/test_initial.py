@@ -123,7 +123,7 @@ def test_a_file_for_other_classes_leaves_the_class_layer_random(segnet: Architec
 
 
 def test_a_file_of_another_width_is_refused_naming_the_shapes(segnet: Architecture) -> None:
-    with pytest.raises(ValueError, match=r"do not fit segnet: wrong shape .*\(\d+, \d+, 3, 3\), expected \(\d+, \d+, 3, 3\)"):
+    with pytest.raises(ValueError, match=r"do not fit segnet: size mismatch for .*\(\d+, \d+, 3, 3\) instead of \(\d+, \d+, 3, 3\)"):
         initialise(segnet, network(width=1 / 16), network(width=1 / 32).state_dict())
 
 
@@ -183,3 +183,18 @@ def test_named_weights_load_into_a_reduced_network_or_say_in_one_line_why_not(ar
         assert all(torch.equal(before[key], value) for key, value in fresh.state_dict().items())
     else:
         assert any(not torch.equal(before[key], value) for key, value in fresh.state_dict().items())
+
+
+def test_weights_without_batch_norm_counters_load(segnet: Architecture) -> None:
+    given = {name: value for name, value in network().state_dict().items() if not name.endswith("num_batches_tracked")}
+    fresh = network()
+    initialise(segnet, fresh, given)
+    assert all(torch.equal(value, fresh.state_dict()[name]) for name, value in given.items())
+
+
+def test_weights_that_do_not_fit_are_told_in_torchs_words(segnet: Architecture) -> None:
+    given = clone(network())
+    given["extra"] = given.pop("last.0.bias")
+    given["encoder.0.0.0.weight"] = torch.zeros(4, 3, 3, 3, 1)
+    with pytest.raises(ValueError, match=r"missing last\.0\.bias; unexpected extra; size mismatch for encoder\.0\.0\.0\.weight"):
+        initialise(segnet, network(), given)

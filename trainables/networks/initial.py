@@ -91,7 +91,7 @@ def load(architecture: Architecture, network: "nn.Module", weights: Weights) -> 
         _some(
             "size mismatch for",
             [
-                f"{name} {tuple(weights[name].shape)}, expected {tuple(value.shape)}"
+                f"{name}, {tuple(weights[name].shape)} instead of {tuple(value.shape)}"
                 for name, value in wanted.items()
                 if name in weights and weights[name].shape != value.shape
             ],

@@ -1,0 +1,36 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from search_spaces import DEMO
+from study.plan import make_plan
+from study.progress import Progress
+from trainables import Folder
+
+BASELINE = "segnet/clean/baseline seed 0"
+
+
+@pytest.fixture
+def progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Progress:
+    """The progress of one baseline, which prints every line at once."""
+    monkeypatch.setattr("study.progress.LINE_SECONDS", 0.0)
+    space = replace(DEMO, budgets={"segnet": DEMO.budgets["segnet"]})
+    plan = make_plan(space, patterns=["segnet/clean/baseline"], storage=Folder.at(str(tmp_path)))
+    return Progress(plan, Console(record=True, width=200), slots=1)
+
+
+def test_scoring_is_shown_with_its_condition_and_the_items_so_far(progress: Progress) -> None:
+    progress.result(BASELINE, {"phase": "measure", "condition": "jpeg-15", "built": 68, "items": 233})
+    assert f"{BASELINE}: scoring jpeg-15, 68/233" in progress.console.export_text()
+
+
+def test_encoding_is_shown_with_its_pack_and_the_items_so_far(progress: Progress) -> None:
+    progress.result(BASELINE, {"phase": "encode", "pack": "test jpeg-15", "built": 5, "items": 60})
+    assert f"{BASELINE}: encoding test jpeg-15, 5/60" in progress.console.export_text()
+
+
+def test_an_epoch_is_shown_with_the_metric_and_the_total(progress: Progress) -> None:
+    progress.result(BASELINE, {"phase": "train", "epoch": 2, "objective": 0.25, "seconds": 3.0})
+    assert f"{BASELINE}: epoch 2/8, miou 0.250 (0 of 1 trials done, ETA 0:00:" in progress.console.export_text()
