@@ -41,6 +41,7 @@ FASTER_RCNN: Hyper = {
     "frozen_batch_norm": False,
     "min_size": 96,
     "max_size": 128,
+    "nms": 0.5,
 }
 """Seven convolutions in place of ResNet50, on scenes at native size."""
 
