@@ -51,6 +51,8 @@ OPENPOSE: Hyper = {
     "lr": 5e-3,
     "lr_schedule": "one_cycle",
     "weight_decay": 0.0,
+    "initialisation": "torch",
+    "frozen_steps": 0,
     "backbone": "small",
     "width": 16,
     "cascade": 2,
