@@ -41,6 +41,7 @@ FASTER_RCNN: Hyper = {
     "frozen_batch_norm": False,
     "min_size": 96,
     "max_size": 128,
+    "nms": 0.5,
 }
 """Seven convolutions in place of ResNet50, on scenes at native size."""
 
@@ -50,6 +51,8 @@ OPENPOSE: Hyper = {
     "lr": 5e-3,
     "lr_schedule": "one_cycle",
     "weight_decay": 0.0,
+    "initialisation": "torch",
+    "frozen_steps": 0,
     "backbone": "small",
     "width": 16,
     "cascade": 2,

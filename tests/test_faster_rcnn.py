@@ -20,7 +20,7 @@ from trainables import DATASETS, Condition, Recipe, Source, Workload, evaluate, 
 from trainables.recipes.recipes import BASELINE
 from trainables.tasks.detection import DETECTION, FASTER_RCNN, INPUTS
 from trainables.tasks.detection.boxes import Truth
-from trainables.tasks.detection.faster_rcnn import DetectionLearner, take_backbone, take_detector
+from trainables.tasks.detection.faster_rcnn import DetectionLearner, share_inside, take_backbone, take_detector
 
 PUBLISHED = FASTER_RCNN.hyper
 REDUCED = replace(PUBLISHED, **SPACES["demo"].budgets["faster_rcnn"].hyper)
@@ -134,12 +134,48 @@ def test_a_batch_may_contain_images_of_different_sizes() -> None:
     assert len(predicted(one, batch)) == 2
 
 
-def test_difficult_objects_and_crowds_are_background_in_training() -> None:
+def test_difficult_objects_and_crowds_are_no_objects_in_training() -> None:
     one, seen = reduced(), list[Any]()
     one.network.register_forward_pre_hook(lambda _module, inputs: seen.extend(inputs[1]))
     one.update(batch_of(truth((10, 10, 40, 50), (1, 1, 9, 9), (2, 2, 20, 20), difficult=[0], crowd=[2]), truth()))
     assert [each["boxes"].tolist() for each in seen] == [[[1, 1, 9, 9]], []]
     assert [each["labels"].tolist() for each in seen] == [[2], []]  # torchvision's label 0 is the background
+    assert [len(each["crowds"]) for each in seen] == [1, 0]
+    assert seen[0]["crowds"][0].tolist() == pytest.approx([2 / 128, 2 / 96, 20 / 128, 20 / 96])
+
+
+def test_the_share_of_a_box_inside_a_region_is_of_the_boxs_own_area() -> None:
+    boxes = torch.tensor([[0.0, 0, 10, 10], [20, 0, 40, 10], [5, 5, 5, 9]])
+    regions = torch.tensor([[0.0, 0, 100, 7], [3, 3, 8, 8]])
+    assert share_inside(boxes, regions).tolist() == [pytest.approx([0.7, 0.25]), pytest.approx([0.7, 0]), [0, 0]]
+
+
+def proposals_seen(one: Any, proposals: list[list[float]], truths: Sequence[Truth]) -> list[list[list[float]]]:
+    """Proposals that reach the box head, given the same ones in every image of 96x128 pixels; the network doubles its sides."""
+    network, seen = one.network, list[Any]()
+    network.transform.min_size, network.transform.max_size = (192,), 256
+    network.rpn.register_forward_hook(lambda _module, _inputs, found: ([torch.tensor(proposals) * 2.0 for _ in truths], found[1]))
+    choose = network.roi_heads.select_training_samples
+
+    def keep(boxes: list[torch.Tensor], targets: Any) -> Any:
+        seen.extend((each / 2).tolist() for each in boxes)
+        return choose(boxes, targets)
+
+    network.roi_heads.select_training_samples = keep
+    assert all(torch.isfinite(loss) for loss in one.update(batch_of(*truths)).values())
+    return seen
+
+
+def test_proposals_inside_a_crowd_are_ignored_in_training() -> None:
+    """A crowd from (40, 40) to (80, 80) contains 80 %, 60 %, nothing and 13 % of the four proposals."""
+    boxes: list[list[float]] = [[38, 40, 48, 50], [74, 40, 84, 50], [0, 0, 20, 20], [0, 0, 128, 96]]
+    crowded, clear = truth((40, 40, 80, 80), (5, 5, 30, 30), crowd=[0]), truth((5, 5, 30, 30))
+    assert proposals_seen(reduced(), boxes, [crowded, clear]) == [boxes[1:], boxes]
+
+
+def test_difficult_objects_ignore_no_proposals() -> None:
+    boxes: list[list[float]] = [[10, 10, 40, 50], [60, 60, 70, 70]]
+    assert proposals_seen(reduced(), boxes, [truth((10, 10, 40, 50), difficult=[0])]) == [boxes]
 
 
 @pytest.mark.parametrize(("clip", "most"), [(1e-3, 1e-3), (0.0, float("inf"))])
@@ -188,6 +224,22 @@ def test_detections_have_the_classes_of_the_source_and_lie_within_the_image() ->
         assert set(found["labels"].tolist()) <= {0, 1, 2}
         assert (found["boxes"] >= 0).all()
         assert (found["boxes"] <= np.array([70, 50, 70, 50]) + 1e-3).all()
+
+
+@pytest.mark.parametrize(("nms", "kept"), [(0.3, [0]), (0.5, [0, 1]), (0.9, [0, 1, 2])])
+def test_detections_of_a_class_that_overlap_by_more_than_the_threshold_are_dropped(nms: float, kept: list[int]) -> None:
+    """IoU of the first box with the second: 40 / 100, with the third: 70 / 87.5; of the second with the third: 57.5 / 100."""
+    one = reduced(nms=nms)
+    boxes = torch.tensor([[0.0, 0, 10, 7], [0, 3, 10, 10], [0, 0, 10, 8.75]])
+    heads = one.network.roi_heads
+    logits = torch.tensor([[0.0, 4, -9, -9], [0, 3, -9, -9], [0, 2, -9, -9]])
+    regression = torch.zeros(3, 16)
+    (found,), _, _ = heads.postprocess_detections(logits, regression, [boxes], [(96, 128)])
+    assert found.numpy() == pytest.approx(boxes[kept].numpy(), abs=1e-4)
+
+
+def test_the_published_threshold_of_suppression_is_detectrons_default_and_the_demos_is_torchvisions() -> None:
+    assert [without_memory().roi_heads.nms_thresh, reduced().network.roi_heads.nms_thresh] == [0.3, 0.5]
 
 
 def test_predictions_do_not_depend_on_the_random_stream() -> None:

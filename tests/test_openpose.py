@@ -13,6 +13,7 @@ from search_spaces import SPACES
 from tests.conftest import Margin
 from tests.test_pose_data import tree
 from trainables import CLEAN, DATASETS, Condition, Runtime, Source, Split, Workload, evaluate
+from trainables.engine.conformance import through_a_file
 from trainables.engine.loading import Draw, evaluation_draws, loader, samples
 from trainables.tasks.pose import INPUTS, OPENPOSE, POSE, STRIDES, OpenPoseHyper
 from trainables.tasks.pose.augmentation import draw, warped, whole
@@ -80,6 +81,93 @@ def test_imagenet_weights_are_copied_to_the_first_ten_convolutions_in_order(monk
     reference.load_state_dict({name.removeprefix("features."): value for name, value in theirs.items()})
     to_conv4_2 = reference[:23]
     assert torch.equal(network.trunk[:23](images), to_conv4_2(images))  # type: ignore[index]
+
+
+# Training
+
+
+def tiny_published(**changes: Any) -> OpenPoseHyper:
+    """The published backbone with a cascade of one, on crops of 16x16 pixels."""
+    return replace(OpenPoseHyper(), cascade=1, size=(16, 16), **changes)
+
+
+def a_batch(size: int = 16, cells: int = 2) -> dict[str, Tensor]:
+    drawn = torch.Generator().manual_seed(0)
+    return {
+        "image": torch.randint(0, 256, (2, 3, size, size), dtype=torch.uint8, generator=drawn),
+        "fields": torch.rand(2, FIELDS, cells, cells, generator=drawn),
+        "maps": torch.rand(2, MAPS, cells, cells, generator=drawn),
+        "known": torch.ones(2, cells, cells),
+    }
+
+
+def copies(network: torch.nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in network.named_parameters()}
+
+
+def test_published_random_weights_are_normal_with_zero_biases() -> None:
+    torch.manual_seed(0)
+    network = openpose(tiny_published(initialisation="published"), 8, 1, "cpu").network
+    convolutions = [each for each in network.modules() if isinstance(each, torch.nn.Conv2d)]
+    assert len(convolutions) == 12 + 2 * 5
+    for each in convolutions:
+        assert each.weight.std().item() == pytest.approx(0.01, rel=0.1)
+        assert each.weight.mean().item() == pytest.approx(0, abs=1e-3)
+        assert each.bias is not None
+        assert not each.bias.any()
+
+
+def test_torchs_random_weights_are_those_of_a_network_built_alone() -> None:
+    torch.manual_seed(3)
+    ours = openpose(tiny_published(), 8, 1, "cpu").network.state_dict()
+    torch.manual_seed(3)
+    alone = OpenPose(vgg19(), 128, cascade=1, kernel=7, depth=5, hidden=512).state_dict()
+    assert list(ours) == list(alone)
+    assert all(torch.equal(value, alone[name]) for name, value in ours.items())
+
+
+def test_vggs_own_convolutions_keep_their_weights_in_the_first_steps() -> None:
+    """Layers 0 to 21 of the backbone are VGG19's, up to conv4_2; layers 23 and 25 reduce its channels."""
+    torch.manual_seed(0)
+    learner = openpose(tiny_published(frozen_steps=2), 8, 8, "cpu")
+    before = copies(learner.network)
+    for _ in range(2):
+        learner.update(a_batch())
+    kept = {name for name, value in learner.network.named_parameters() if torch.equal(value, before[name])}
+    of_vgg = {name for name in before if name.startswith("trunk.") and int(name.split(".")[1]) < 23}
+    assert len(of_vgg) == 2 * 10
+    assert kept == of_vgg
+    learner.update(a_batch())
+    assert not any(torch.equal(value, before[name]) for name, value in learner.network.named_parameters())
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
+@pytest.mark.parametrize("after", [1, 2, 3])
+def test_a_training_resumed_while_or_after_layers_were_frozen_is_bit_identical(
+    after: int, optimiser: Literal["sgd", "adamw"]
+) -> None:
+    hyper = tiny_published(frozen_steps=2, optimiser=optimiser, milestones=(0.5,))
+    torch.manual_seed(0)
+    learner, other = (openpose(hyper, 8, 6, "cpu") for _ in range(2))
+    for _ in range(after):
+        learner.update(a_batch())
+    other.load_state_dict(through_a_file(learner.state_dict()))
+    for each in (learner, other):
+        for _ in range(2):
+            each.update(a_batch())
+    assert all(torch.equal(one, two) for one, two in zip(learner.network.parameters(), other.network.parameters(), strict=True))
+
+
+def test_freezing_is_refused_for_the_small_backbone() -> None:
+    with pytest.raises(ValueError, match=r"frozen_steps=5 needs backbone='vgg19', got 'small'; set frozen_steps to 0"):
+        openpose(replace(DEMO, frozen_steps=5), 4, 1, "cpu")
+
+
+def test_the_published_learning_rate_drops_to_a_third_once_in_40_epochs() -> None:
+    hyper = OpenPoseHyper()
+    torch.manual_seed(0)
+    schedule: Any = PoseLearner(Constant(1), hyper, stride=8, steps=1000, device="cpu").optimisation.lr_schedule
+    assert [schedule.lr_lambdas[0](step) for step in (0, 629, 630, 999)] == [1, 1, 0.333, 0.333]
 
 
 class Constant(torch.nn.Module):

@@ -38,6 +38,7 @@ MY_NET = replace(
         lr=2e-3,
         lr_schedule="one_cycle",
         clip=5.0,
+        nms=0.5,
     ),
 )
 

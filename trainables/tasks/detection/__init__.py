@@ -34,7 +34,12 @@ class FasterRCNNHyper:
     """The paper states none; Detectron uses two images per GPU."""
     optimiser: Literal["sgd", "adamw"] = "sgd"
     lr: float = 0.001
-    lr_schedule: Literal["constant", "one_cycle"] = "constant"
+    lr_schedule: Literal["constant", "one_cycle", "warmup_steps"] = "warmup_steps"
+    warmup: int = 500
+    """Number of first steps over which `warmup_steps` raises the learning rate linearly, from a third of `lr`."""
+    milestones: tuple[float, ...] = (2 / 3, 8 / 9)
+    """Fractions of the training at which `warmup_steps` multiplies the learning rate by `decay`."""
+    decay: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 0.0005
     clip: float = 0.0
@@ -50,6 +55,8 @@ class FasterRCNNHyper:
     """Length in pixels to which the shorter side of an image is resized, after the codec."""
     max_size: int = 1333
     """Upper limit of the longer side in pixels; where it would be exceeded, the shorter side becomes less than `min_size`."""
+    nms: float = 0.3
+    """IoU above which the lower-scored of two detections of a class is dropped. Detectron's default; torchvision's is 0.5."""
 
 
 def _example(frames: Frames, target: Any, hyper: Any, rng: np.random.Generator | None) -> Any:
@@ -146,6 +153,7 @@ FASTER_RCNN = Architecture(
     hyper=FasterRCNNHyper(),
     learner=_learner,
     initial={"imagenet": _imagenet, "coco": _trained_on_coco},
+    revision=1,
 )
 
 ARCHITECTURES = (FASTER_RCNN,)

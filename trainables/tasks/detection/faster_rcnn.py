@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torchvision.models import ResNet50_Weights
@@ -34,6 +35,8 @@ POOLED, SAMPLES = 5, 1
 """Cells per side to which the small network pools a region, and sampling points per side of a cell."""
 LAYERS = 5
 """Layers of ResNet50 that `trainable_layers` counts, the first convolution included."""
+INSIDE = 0.7
+"""A proposal is inside a crowd where more than this fraction of its area is (Detectron's threshold)."""
 UNKNOWN = "N/A"
 """Name of COCO categories without images, which torchvision counts as classes."""
 
@@ -86,12 +89,31 @@ def _in_float32(_module: nn.Module, _inputs: Any, outputs: Any) -> Any:
     return tuple([each.float() for each in part] if isinstance(part, list) else part.float() for part in outputs)
 
 
+def _outside_crowds(_heads: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """In training, drop the proposals inside crowds, as Detectron does: they are neither objects nor background."""
+    features, proposals, sizes, targets = inputs
+    if targets is None or not any(len(target["crowds"]) for target in targets):
+        return None
+    kept = []
+    for boxes, (height, width), target in zip(proposals, sizes, targets, strict=True):
+        crowds = target["crowds"] * torch.tensor([width, height, width, height], device=boxes.device)
+        kept.append(boxes[(share_inside(boxes, crowds) <= INSIDE).all(dim=1)])
+    return features, kept, sizes, targets
+
+
+def share_inside(boxes: Tensor, regions: Tensor) -> Tensor:
+    """(N, M): the share of the area of each box (N, 4) that is inside each region (M, 4); 0 for boxes without area."""
+    sides = torch.minimum(boxes[:, None, 2:], regions[:, 2:]) - torch.maximum(boxes[:, None, :2], regions[:, :2])
+    return sides.clamp(min=0).prod(dim=-1) / (boxes[:, 2:] - boxes[:, :2]).prod(dim=-1, keepdim=True).clamp(min=1e-12)
+
+
 class DetectionLearner(OneNetworkLearner):
     """A torchvision detection network with its optimiser."""
 
     def __init__(self, network: FasterRCNN, hyper: Any, *, steps: int, device: str) -> None:
         network.rpn.head.register_forward_hook(_in_float32)
         network.roi_heads.box_predictor.register_forward_hook(_in_float32)
+        network.roi_heads.register_forward_pre_hook(_outside_crowds)
         trained = (each for each in network.parameters() if each.requires_grad)
         super().__init__(network, hyper, steps=steps, device=device, trained=trained, clip=hyper.clip)
 
@@ -103,9 +125,12 @@ class DetectionLearner(OneNetworkLearner):
     def losses(self, batch: Mapping[str, Sequence[Any]]) -> Mapping[str, Tensor]:
         """Two losses of the region proposals and two of the boxes, from images (3, H, W) uint8 and their truths.
 
-        As in the paper's implementation (Detectron), difficult objects and crowds are background in training.
+        As in the paper's implementation (Detectron), difficult objects are background in training. Crowds are background for the
+        region proposals' own losses; proposals inside a crowd are ignored.
         """
-        losses: Mapping[str, Tensor] = self.network(self._images(batch), [self._target(truth) for truth in batch["truths"]])
+        images = self._images(batch)
+        targets = [self._target(truth, image) for truth, image in zip(batch["truths"], images, strict=True)]
+        losses: Mapping[str, Tensor] = self.network(images, targets)
         return losses
 
     def decode(self, outputs: list[dict[str, Tensor]], batch: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:  # noqa: ARG002
@@ -123,11 +148,14 @@ class DetectionLearner(OneNetworkLearner):
         """Images in 0..1; torchvision's network normalises and resizes them itself."""
         return [image.to(self.device, torch.float32) / 255 for image in batch["images"]]
 
-    def _target(self, truth: Mapping[str, Any]) -> dict[str, Tensor]:
+    def _target(self, truth: Mapping[str, Any], image: Tensor) -> dict[str, Tensor]:
+        """Objects to train on, and `crowds` (C, 4) as fractions of the image's sides: torchvision resizes only `boxes`."""
         kept = ~(truth["difficult"] | truth["crowd"])
+        sides = np.array([image.shape[-1], image.shape[-2]] * 2, np.float32)
         return {
             "boxes": torch.from_numpy(truth["boxes"][kept]).to(self.device),
             "labels": torch.from_numpy(truth["labels"][kept] + 1).to(self.device),
+            "crowds": torch.from_numpy(truth["boxes"][truth["crowd"]] / sides).to(self.device),
         }
 
 
@@ -136,6 +164,7 @@ def faster_rcnn(hyper: Any, source: Source, steps: int, device: str) -> Detectio
     if hyper.backbone not in BACKBONES:
         raise ValueError(f"faster_rcnn: unknown backbone {hyper.backbone!r}; use one of {', '.join(BACKBONES)}")
     network = BACKBONES[hyper.backbone](hyper, len(source.classes))
+    network.roi_heads.nms_thresh = hyper.nms
     network.classes = source.classes  # read by `take_detector`
     return DetectionLearner(network, hyper, steps=steps, device=device)
 

@@ -35,11 +35,20 @@ class OpenPoseHyper:
     batch_size: int = 8
     optimiser: Literal["sgd", "adamw"] = "sgd"
     lr: float = 0.001
-    lr_schedule: Literal["constant", "one_cycle"] = "constant"
+    lr_schedule: Literal["constant", "one_cycle", "steps"] = "steps"
+    milestones: tuple[float, ...] = (0.63,)
+    """Fractions of the training at which `steps` multiplies the learning rate by `decay`. The published training does so every
+    1,361,060 images: once in 40 epochs of COCO, after 63 % of them."""
+    decay: float = 0.333
     momentum: float = 0.9
     weight_decay: float = 0.0005
     clip: float = 0.0
     """Largest gradient norm; 0 disables clipping."""
+    initialisation: Literal["torch", "published"] = "torch"
+    """Random weights of convolutions: torch's default, or as published, normal with standard deviation 0.01 and bias 0. Published
+    programs train the latter at learning rates that equal 0.03 to 0.17 here; at 0.001 it hardly moves (see docs/fidelity.md)."""
+    frozen_steps: int = 0
+    """Number of first optimisation steps, also of a retraining, in which VGG19's own ten convolutions keep their weights."""
     backbone: Literal["vgg19", "small"] = "vgg19"
     width: int = 16
     """Channels of the small backbone's first convolution; VGG19's widths are fixed."""
@@ -165,6 +174,7 @@ OPENPOSE = Architecture(
     hyper=OpenPoseHyper(),
     learner=_learner,
     initial={"imagenet": _imagenet},
+    revision=1,
 )
 
 ARCHITECTURES = (OPENPOSE,)

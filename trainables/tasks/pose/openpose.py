@@ -20,6 +20,8 @@ from trainables.tasks.pose.targets import FIELDS, MAPS
 
 BORROWED = 10
 """Number of VGG19's convolutions in the backbone, up to conv4_2."""
+DEVIATION = 0.01
+"""Standard deviation of the published random weights."""
 Estimate = tuple[Tensor, Tensor]
 """Fields (N, 38, h, w) and maps (N, 19, h, w)."""
 
@@ -86,9 +88,26 @@ class OpenPose(nn.Module):
 class PoseLearner(OneNetworkLearner):
     """A pose network with its optimiser; the loss is the squared error of fields and maps over the whole cascade."""
 
-    def __init__(self, network: nn.Module, hyper: Any, *, stride: int, steps: int, device: str) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        hyper: Any,
+        *,
+        stride: int,
+        steps: int,
+        device: str,
+        frozen: Sequence[nn.Module] = (),
+    ) -> None:
+        """`frozen` are the modules whose weights do not change in the first `hyper.frozen_steps` steps."""
         super().__init__(network, hyper, steps=steps, device=device, clip=hyper.clip)
         self.stride = stride
+        self.frozen, self.frozen_steps = frozen, hyper.frozen_steps
+
+    def update(self, batch: Mapping[str, Any]) -> Mapping[str, Tensor]:
+        """Take one optimisation step on a batch; returns the losses, detached."""
+        for module in self.frozen:
+            module.requires_grad_(self.optimisation.taken >= self.frozen_steps)
+        return super().update(batch)
 
     def outputs(self, batch: Mapping[str, Any]) -> list[Estimate]:
         """Estimates for images (N, 3, H, W) uint8, in float32 even under mixed precision."""
@@ -121,13 +140,32 @@ class PoseLearner(OneNetworkLearner):
 
 
 def openpose(hyper: Any, stride: int, steps: int, device: str) -> PoseLearner:
-    """A freshly initialised OpenPose with the backbone that the hyper-parameters name."""
+    """A freshly initialised OpenPose with the backbone that the hyper-parameters name.
+
+    Raises ValueError for `frozen_steps` with another backbone than VGG19.
+    """
+    if hyper.frozen_steps and hyper.backbone != "vgg19":
+        raise ValueError(
+            f"openpose: frozen_steps={hyper.frozen_steps} needs backbone='vgg19', got {hyper.backbone!r}; set frozen_steps to 0"
+        )
     if hyper.backbone == "vgg19":
         network = OpenPose(vgg19(), 128, cascade=hyper.cascade, kernel=7, depth=5, hidden=512)
     else:
         features = 4 * hyper.width
         network = OpenPose(small(hyper.width), features, cascade=hyper.cascade, kernel=3, depth=3, hidden=features)
-    return PoseLearner(network, hyper, stride=stride, steps=steps, device=device)
+    if hyper.initialisation == "published":
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.normal_(module.weight, std=DEVIATION)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+    frozen = borrowed(network) if hyper.frozen_steps else []
+    return PoseLearner(network, hyper, stride=stride, steps=steps, device=device, frozen=frozen)
+
+
+def borrowed(network: OpenPose) -> list[nn.Conv2d]:
+    """VGG19's own convolutions in the backbone, up to conv4_2; all of a smaller backbone's."""
+    return [module for module in network.trunk.modules() if isinstance(module, nn.Conv2d)][:BORROWED]
 
 
 def imagenet(network: OpenPose) -> None:
@@ -137,6 +175,6 @@ def imagenet(network: OpenPose) -> None:
     """
     from torchvision.models import VGG19_Weights
 
-    ours = [module for module in network.trunk.modules() if isinstance(module, nn.Conv2d)][:BORROWED]
+    ours = borrowed(network)
     if len(ours) < BORROWED or not copy_convolutions(published(VGG19_Weights.IMAGENET1K_V1), ours):
         raise ValueError("openpose: initial weights 'imagenet' fit only backbone='vgg19'; set the budget's `initial` to `none`")
