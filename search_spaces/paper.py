@@ -12,7 +12,7 @@ on two clips of UCF101) and 210 GB (14 kB, on a clip with more motion). `study p
 unless STUDY_STORE_GB is set.
 """
 
-from search_spaces.space import Budget, Space
+from search_spaces.space import Budget, Retraining, Space
 
 BATCH_NORM = ("segnet*", "depth_gan", "two_stream*")
 """Architectures whose batch-norm statistics can be re-estimated; Faster R-CNN's are frozen, OpenPose has none."""
@@ -71,6 +71,7 @@ PAPER = Space(
                 "initialisation": "torch",
                 "frozen_steps": 33_600,
             },
+            retraining=Retraining(epochs=40, hyper={"frozen_steps": 0}),
             precision="bfloat16",
             channels_last=True,
         ),
