@@ -168,8 +168,8 @@ def recovery(study: Study) -> pd.DataFrame:
 
     Scores and points are in the metric's unit, ratios are fractions. A ratio is NaN where its gap is too small; the column
     `..._too_small` flags this. Intervals are 95 %; the column `interval` names their kind. `p_holm` is given for the primary metric
-    only, adjusted over a task's cells and coded conditions. `dropped` is the largest number of bootstrap resamples that an interval of
-    the row leaves out because a metric has no value on them. The table is empty where no cell has a finished baseline and control.
+    only, adjusted over a task's cells and coded conditions. `dropped` is the largest number of bootstrap resamples that an interval
+    of the row leaves out because a score is NaN on them. The table is empty where no cell has a finished baseline and control.
     """
     rows = []
     for cell in study.retrained:

@@ -169,7 +169,7 @@ def enough(rows: pd.DataFrame) -> str:
 
 
 def dropped(rows: pd.DataFrame) -> str:
-    """A sentence on the resamples that the intervals of `analysis.recovery.recovery` leave out; an empty string if there are none."""
+    """A sentence on the resamples that the intervals of `analysis.recovery.recovery` leave out; empty if there are none."""
     most = 0 if rows.empty else int(rows["dropped"].max())
     if most == 0:
         return ""

@@ -124,7 +124,7 @@ def test_an_item_of_void_pixels_only_changes_nothing() -> None:
 
 def test_images_of_void_pixels_only_are_refused() -> None:
     void = confusion(np.zeros((3, 3), np.uint8), np.full((3, 3), VOID, np.uint8), 5)
-    with pytest.raises(ValueError, match="^segmentation: none of the images to be scored has a labelled pixel; check"):
+    with pytest.raises(ValueError, match=r"^segmentation: none of the images to be scored has a labelled pixel; check"):
         score([void, void], np.ones((1, 2), np.int64))
 
 

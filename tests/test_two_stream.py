@@ -289,7 +289,7 @@ def test_predictions_are_float32_in_mixed_precision() -> None:
 def test_stills_are_normalised_as_for_imagenet_and_flow_is_mapped_to_its_range() -> None:
     seen: list[Tensor] = []
     published, symmetric = MotionHyper(backbone="small"), MotionHyper(backbone="small", flow_range="symmetric")
-    cases = [(spatial, SpatialHyper(backbone="small"), 255.0)]
+    cases: list[tuple[Any, SpatialHyper | MotionHyper, float]] = [(spatial, SpatialHyper(backbone="small"), 255.0)]
     cases += [(motion, hyper, value) for hyper in (published, symmetric) for value in (-1.0, 0.0, 0.5)]
     for make, hyper, value in cases:
         learner = make(hyper, 3, 1, "cpu")

@@ -42,8 +42,8 @@ class DepthGANHyper:
     """(H, W) to which images and depth maps are resized after the codec, multiples of 2 ** downsamplings; scores are computed at
     this size."""
     jitter: int = 30
-    """Training resizes image and depth map to `size` plus this many pixels per side, and crops `size` at a random place; 0: no crop.
-    As in pix2pix: 286, then 256. Evaluation resizes to `size`."""
+    """Training resizes image and depth map to `size` plus this many pixels per side, and crops `size` at a random place, as
+    pix2pix: 286, then 256. 0: no crop. Evaluation resizes to `size`."""
     flip: bool = True
     """Mirror half of the training images with their depth maps, as in pix2pix."""
     max_depth: float = 80.0

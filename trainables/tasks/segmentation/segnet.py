@@ -87,7 +87,8 @@ def _layer(before: int, after: int) -> nn.Sequential:
 class SegmentationLearner(OneNetworkLearner):
     """Trains a segmentation network with cross-entropy; void pixels are ignored.
 
-    Batches hold `image` (N, 3, H, W) uint8 and `mask` (N, H, W) uint8; a prediction is a class map (H, W) uint8, in which 255 is void.
+    Batches hold `image` (N, 3, H, W) uint8 and `mask` (N, H, W) uint8; a prediction is a class map (H, W) uint8 in which 255 is
+    void.
     """
 
     def __init__(
