@@ -18,7 +18,7 @@ unchanged. To add an interval, add a `Kind`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,8 @@ from scipy import stats
 Mode = Literal["max", "min"]
 Kind = Literal["these networks", "this recipe"]
 FloatArray = npt.NDArray[np.float64]
+MIN_RESAMPLES = 2
+"""Fewest resamples from which a variance can be estimated."""
 
 
 # --- in points --------------------------------------------------------------------------------------------------------
@@ -141,8 +143,9 @@ def share_of_score(retrained: npt.ArrayLike, baseline: npt.ArrayLike, mode: Mode
 class Interval:
     """A contrast with its interval, in the metric's units.
 
-    `value` is the mean over seeds. `df` are the degrees of freedom of Student's t; infinite means normal. All are NaN where an
-    input is not finite.
+    `value` is the mean over seeds. `df` are the degrees of freedom of Student's t; infinite means normal. All are NaN where a point
+    is not finite, a replicate is infinite, or fewer than two resamples have values. `dropped` counts the resamples left out because
+    a score is NaN on them.
     """
 
     value: float
@@ -150,14 +153,15 @@ class Interval:
     high: float
     kind: Kind
     df: float
+    dropped: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ratio:
     """A ratio (mean numerator over mean denominator) with Fieller's confidence set, as fractions: 1 is 100 %.
 
-    `gap_too_small`: the set is unbounded, `low` and `high` are infinite, and only points should be printed. Where an input is not
-    finite all values are NaN and the flag is off.
+    `gap_too_small`: the set is unbounded, `low` and `high` are infinite, and only points should be printed. Where an
+    `Interval` would be NaN, all values are NaN and the flag is off. `dropped` is that of `Interval`.
     """
 
     value: float
@@ -166,6 +170,7 @@ class Ratio:
     gap_too_small: bool
     kind: Kind
     df: float
+    dropped: int = 0
 
 
 def interval(
@@ -185,6 +190,8 @@ def interval(
     it once. The quantile is Student's t with Satterthwaite's degrees of freedom (Satterthwaite 1946), at least S - 1: only S2_seed
     counts as uncertain, because the items are many. (A percentile bootstrap over 3 seeds is far too narrow.)
 
+    A resample on which any of the scores is NaN is left out for all seeds, and counted in `dropped`.
+
     Args:
         points: (S,), the contrast on the test set per seed.
         replicates: (S, R), the contrast on R >= 2 resamples of the test items; every seed uses the same resamples.
@@ -198,7 +205,7 @@ def interval(
     moments = _moments(points, replicates, kind, width=1)
     value, error, df = float(moments.mean[0]), float(np.sqrt(moments.covariance[0, 0])), moments.df
     reach = _quantile(confidence, df) * error
-    return Interval(value=value, low=value - reach, high=value + reach, kind=moments.kind, df=df)
+    return Interval(value=value, low=value - reach, high=value + reach, kind=moments.kind, df=df, dropped=moments.dropped)
 
 
 def ratio(
@@ -227,6 +234,7 @@ def ratio(
     """
     moments = _moments(points, replicates, kind, width=2)
     (a, b), (v, df) = moments.mean, (moments.covariance, moments.df)
+    how: dict[str, Any] = {"kind": moments.kind, "df": df, "dropped": moments.dropped}
     t = _quantile(confidence, df)
     value = float(quotient(moments.mean))
     # (a - r b)^2 <= t^2 var(a - r b) is a quadratic inequality in r: lead r^2 - 2 half r + rest <= 0
@@ -234,20 +242,20 @@ def ratio(
     half = a * b - t**2 * v[0, 1]
     rest = a**2 - t**2 * v[0, 0]
     if np.isnan([lead, half, rest]).any():
-        return Ratio(value=np.nan, low=np.nan, high=np.nan, gap_too_small=False, kind=moments.kind, df=df)
+        return Ratio(value=np.nan, low=np.nan, high=np.nan, gap_too_small=False, **how)
     if lead <= 0:
-        return Ratio(value=value, low=-np.inf, high=np.inf, gap_too_small=True, kind=moments.kind, df=df)
+        return Ratio(value=value, low=-np.inf, high=np.inf, gap_too_small=True, **how)
     # r = a / b satisfies the inequality, so the root is real; max() guards against rounding where the variance is zero.
     root = float(np.sqrt(max(half**2 - lead * rest, 0.0)))
     low, high = float((half - root) / lead), float((half + root) / lead)
-    return Ratio(value=value, low=low, high=high, gap_too_small=False, kind=moments.kind, df=df)
+    return Ratio(value=value, low=low, high=high, gap_too_small=False, **how)
 
 
 def p_value(points: npt.ArrayLike, replicates: npt.ArrayLike, *, kind: Kind | None = None) -> float:
     """Two-sided p-value of the hypothesis that the contrast is zero, with the variance and the t of `interval`.
 
     It is below 1 - confidence exactly where the interval excludes zero. Without any variance it is 0, or 1 where the contrast
-    itself is zero. NaN where an input is not finite.
+    itself is zero. NaN where the interval is NaN.
     """
     moments = _moments(points, replicates, kind, width=1)
     value, error = float(moments.mean[0]), float(np.sqrt(moments.covariance[0, 0]))
@@ -284,12 +292,13 @@ def holm(p_values: npt.ArrayLike) -> FloatArray:
 
 @dataclass(frozen=True, kw_only=True)
 class _Moments:
-    """Mean over seeds (width,), its covariance (width, width), degrees of freedom and kind."""
+    """Mean over seeds (width,), its covariance (width, width), degrees of freedom, kind and resamples left out."""
 
     mean: FloatArray
     covariance: FloatArray
     df: float
     kind: Kind
+    dropped: int
 
 
 def _moments(points: npt.ArrayLike, replicates: npt.ArrayLike, kind: Kind | None, *, width: int) -> _Moments:
@@ -301,18 +310,22 @@ def _moments(points: npt.ArrayLike, replicates: npt.ArrayLike, kind: Kind | None
         raise ValueError(f"unknown kind {kind!r}: expected 'these networks' or 'this recipe'")
     if kind == "this recipe" and seeds < 2:
         raise ValueError("'this recipe' needs at least two seeds: with one seed use 'these networks'")
-    if not (np.isfinite(scores).all() and np.isfinite(resampled).all()):
-        # An interval that skipped the NaN would look as good as the others.
+    # Only differences on the same items are paired, so a resample is left out for all seeds and terms. The result counts them.
+    missing = np.isnan(resampled).any(axis=(0, 2))
+    dropped = int(missing.sum())
+    if dropped:
+        resampled = resampled[:, ~missing]
+    if not (np.isfinite(scores).all() and np.isfinite(resampled).all() and resampled.shape[1] >= MIN_RESAMPLES):
         unknown = np.full((width, width), np.nan)
-        return _Moments(mean=unknown[0], covariance=unknown, df=float("nan"), kind=kind)
+        return _Moments(mean=unknown[0], covariance=unknown, df=float("nan"), kind=kind, dropped=dropped)
     mean, items = scores.mean(axis=0), _covariance(resampled.mean(axis=0))
     if kind == "these networks":
-        return _Moments(mean=mean, covariance=items, df=float("inf"), kind=kind)
+        return _Moments(mean=mean, covariance=items, df=float("inf"), kind=kind, dropped=dropped)
     between = _covariance(scores) / seeds
     within = np.mean([_covariance(one) for one in resampled], axis=0)
     covariance = _projected(between - (within - items) / (seeds - 1)) + items
     df = min(_satterthwaite(float(covariance[i, i]), float(between[i, i]), seeds - 1) for i in range(width))
-    return _Moments(mean=mean, covariance=covariance, df=df, kind=kind)
+    return _Moments(mean=mean, covariance=covariance, df=df, kind=kind, dropped=dropped)
 
 
 def _checked(points: npt.ArrayLike, replicates: npt.ArrayLike, width: int) -> tuple[FloatArray, FloatArray]:
@@ -327,8 +340,8 @@ def _checked(points: npt.ArrayLike, replicates: npt.ArrayLike, width: int) -> tu
         raise ValueError(f"{shapes}: expected (S{tail or ','}) and (S, R{tail})")
     if len(scores) != len(resampled) or len(scores) == 0:
         raise ValueError(f"{shapes}: expected the same number of seeds in both, at least 1")
-    if resampled.shape[1] < 2:
-        raise ValueError(f"{shapes}: expected at least 2 resamples")
+    if resampled.shape[1] < MIN_RESAMPLES:
+        raise ValueError(f"{shapes}: expected at least {MIN_RESAMPLES} resamples")
     return scores, resampled
 
 

@@ -169,6 +169,8 @@ def _section(
     after = [words.enough(answering)]
     if uneven := words.uneven(scores[scores["primary"]]):
         after.append(uneven)
+    if dropped := words.dropped(rows):
+        after.append(dropped)
     pictures = [
         _picture(title, panels[trial, codec])
         for title, trial in _side_by_side(study, recovery, architecture, dataset, codec)

@@ -39,7 +39,7 @@ COLUMNS = (
     *("bits_per_pixel", "seen", "matched", "recalibrated", "epochs", "seeds"),
     *(f"{name}{of}" for name in NETWORKS.values() for of in ("", "_sd")),
     *(f"{name}{of}" for name in CONTRASTS for of in ("", "_low", "_high", "_sd")),
-    *("interval", "p", "share_of_score"),
+    *("interval", "dropped", "p", "share_of_score"),
     *(f"{name}_{ref}{of}" for ref in REFERENCES for name in RATIOS for of in ("", "_low", "_high", "_too_small")),
     "p_holm",
 )
@@ -168,7 +168,8 @@ def recovery(study: Study) -> pd.DataFrame:
 
     Scores and points are in the metric's unit, ratios are fractions. A ratio is NaN where its gap is too small; the column
     `..._too_small` flags this. Intervals are 95 %; the column `interval` names their kind. `p_holm` is given for the primary metric
-    only, adjusted over a task's cells and coded conditions. The table is empty where no cell has a finished baseline and control.
+    only, adjusted over a task's cells and coded conditions. `dropped` is the largest number of bootstrap resamples that an interval
+    of the row leaves out because a score is NaN on them. The table is empty where no cell has a finished baseline and control.
     """
     rows = []
     for cell in study.retrained:
@@ -224,8 +225,10 @@ def _row(study: Study, cell: Retrained, metric: str, condition: tuple[str, int])
         "compression": (compression(r, c, mode), compression(r_rep, c_rep, mode)),
         "clean_cost": tuple(clean_cost(scores["R_clean"][i], scores["C_clean"][i], mode) for i in (0, 1)),
     }
+    dropped = []
     for name, (values, replicates) in contrasts.items():
         bounds = interval(values, replicates)
+        dropped.append(bounds.dropped)
         row |= {
             name: bounds.value,
             f"{name}_low": bounds.low,
@@ -246,9 +249,11 @@ def _row(study: Study, cell: Retrained, metric: str, condition: tuple[str, int])
         }
         for name, (values, replicates) in terms.items():
             closed = ratio(values, replicates)
+            dropped.append(closed.dropped)
             shown = (math.nan,) * 3 if closed.gap_too_small else (closed.value, closed.low, closed.high)
             row |= dict(zip((f"{name}_{reference}{suffix}" for suffix in ("", "_low", "_high")), shown, strict=True))
             row[f"{name}_{reference}_too_small"] = closed.gap_too_small
+    row["dropped"] = max(dropped)
     return row
 
 

@@ -21,7 +21,7 @@ from analysis.provenance import own_weights
 from analysis.recovery import Study, beside_paper, matrix, recovery
 from analysis.results import export
 from analysis.tracking import load, panels, studies
-from analysis.words import NO_RECOVERY, SCALE_NOTE, SIGNIFICANT, beside, better
+from analysis.words import NO_RECOVERY, SCALE_NOTE, SIGNIFICANT, beside, better, dropped
 
 SCHEMA = 1
 TABLE_WIDTH = 180
@@ -101,6 +101,8 @@ def show(console: Console, study: str, *, recovery: pd.DataFrame, matrix: pd.Dat
             f"R - C on clean; 'small': the gap cannot be distinguished from zero. {SCALE_NOTE}",
             highlight=False,
         )
+        if left_out := dropped(rows):
+            console.print(left_out, highlight=False, markup=False)
     shown = set(zip(primary["architecture"], primary["dataset"], strict=True))
     for (architecture, dataset), rows in matrix[matrix["primary"]].groupby(["architecture", "dataset"], sort=False):
         if (architecture, dataset) not in shown:

@@ -168,6 +168,15 @@ def enough(rows: pd.DataFrame) -> str:
     return f"{seeds} seeds suffice to tell the differences at the heaviest level from zero."
 
 
+def dropped(rows: pd.DataFrame) -> str:
+    """A sentence on the resamples that the intervals of `analysis.recovery.recovery` leave out; empty if there are none."""
+    most = 0 if rows.empty else int(rows["dropped"].max())
+    if most == 0:
+        return ""
+    metrics = ", ".join(dict.fromkeys(rows.loc[rows["dropped"] > 0, "metric"]))
+    return f"Intervals leave out up to {most} bootstrap resamples without ground truth to score ({metrics})."
+
+
 def uneven(scores: pd.DataFrame) -> str:
     """A warning where the networks of a figure have different numbers of seeds, otherwise an empty string."""
     counts: dict[int, list[str]] = {}

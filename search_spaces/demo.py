@@ -26,6 +26,8 @@ DEPTH_GAN: Hyper = {
     "width": 12,
     "downsamplings": 5,
     "size": (96, 128),
+    "jitter": 0,
+    "flip": False,
     "min_depth": 0.5,
     "representation": "log",
 }
@@ -72,10 +74,14 @@ STREAM: Hyper = {
     "lr": 3e-3,
     "lr_schedule": "one_cycle",
     "weight_decay": 1e-2,
-    "crop": 1.0,
-    "flip": False,
 }
-"""Five convolutions. Walking left and walking right are two actions here, so clips are not mirrored."""
+"""Five convolutions."""
+
+SPATIAL: Hyper = {**STREAM, "size": (96, 128), "positions": 4, "crop": "none", "flip": False}
+"""Whole frames at native size. Walking left and walking right are two actions here, so frames are not mirrored."""
+
+MOTION: Hyper = {**STREAM, "size": (48, 64), "positions": 2, "flow_range": "symmetric"}
+"""Flow at half the native size, in -1..1."""
 
 STILLS = (
     "*/clean/*",
@@ -105,8 +111,8 @@ DEMO = Space(
         "depth_gan": Budget(initial="none", epochs=8, hyper=DEPTH_GAN),
         "faster_rcnn": Budget(initial="none", epochs=10, hyper=FASTER_RCNN),
         "openpose": Budget(initial="none", epochs=10, hyper=OPENPOSE),
-        "two_stream_spatial": Budget(initial="none", epochs=12, hyper={**STREAM, "size": (96, 128), "positions": 4}),
-        "two_stream_motion": Budget(initial="none", epochs=16, hyper={**STREAM, "size": (48, 64), "positions": 2}),
+        "two_stream_spatial": Budget(initial="none", epochs=12, hyper=SPATIAL),
+        "two_stream_motion": Budget(initial="none", epochs=16, hyper=MOTION),
         "two_stream": Budget(initial="none"),
     },
 )

@@ -145,6 +145,14 @@ def with_unseeded_noise(frames: Any, target: Any, hyper: Any, rng: Any) -> Any:
     return {"image": np.clip(image + np.random.default_rng().integers(0, 9, image.shape), 0, 255).astype(np.uint8), "mask": target}
 
 
+def with_an_undeclared_void_output(hyper: Any, source: Source, steps: int, device: str) -> Any:
+    """A SegNet whose last output is void and wins everywhere at first."""
+    learner: Any = SEGNET.learner(replace(hyper, void_output=len(source.classes)), source, steps, device)
+    learner.void_output = None
+    learner.network.last[-1].bias.data[-1] += 10
+    return learner
+
+
 def with_text_as_image(*_: Any) -> Any:
     return {"image": "a picture"}
 
@@ -163,6 +171,7 @@ def with_task(**changes: Any) -> Architecture:
 
 MISTAKES = {
     "a learner without predict": (replace(SEGNET, learner=without_predict), "Incomplete has no method predict"),
+    "an undeclared void output": (replace(SEGNET, learner=with_an_undeclared_void_output), "the network predicts class 11, but"),
     "a score without a declared metric": (with_task(score=with_one_metric), "score: missing global_accuracy, mean_class_accuracy"),
     "a score that ignores weights": (with_task(score=without_item_weights), "with an item of weight two"),
     "an unknown primary metric": (with_task(metric="iou"), "primary metric 'iou' is not among miou"),
@@ -189,6 +198,10 @@ def test_hyper_parameters_with_mutable_parts_are_reported(streets: Source) -> No
 
 def test_a_conforming_architecture_has_no_problem(segnet: Architecture, hyper: Any, streets: Source) -> None:
     assert {problem for _, problem in try_out(segnet, hyper, streets)} == {None}
+
+
+def test_a_network_with_a_declared_void_output_conforms(segnet: Architecture, hyper: Any, streets: Source) -> None:
+    assert [problem for _, problem in try_out(segnet, replace(hyper, void_output=11), streets) if problem] == []
 
 
 def test_a_data_set_with_too_few_items_is_refused(segnet: Architecture, hyper: Any, streets: Source) -> None:

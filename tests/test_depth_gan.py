@@ -2,6 +2,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from torch import Tensor, nn
@@ -355,6 +356,54 @@ def test_an_example_is_resized_without_averaging_depths() -> None:
     assert (example["image"].shape, example["image"].dtype) == ((3, 32, 40), np.dtype(np.uint8))
     assert (example["depth"].shape, example["depth"].dtype) == ((32, 40), np.dtype(np.float32))
     assert set(np.unique(example["depth"])) == {0, 2.5, 30, 80}
+
+
+def numbered(height: int, width: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+    """Frames and a depth map that hold the same number at each pixel, one plus its column plus twice its row, below 200."""
+    numbers = 1 + np.arange(width) + 2 * np.arange(height)[:, None]
+    return np.repeat(numbers[None, ..., None], 3, axis=-1).astype(np.uint8), numbers.astype(np.float32)
+
+
+def test_training_crops_and_mirrors_image_and_depth_alike_at_random() -> None:
+    hyper = replace(SMALL, jitter=12, max_depth=500.0)
+    frames, depth = numbered(32 + 12, 40 + 12)  # no resizing is needed
+    corners, mirrored = set(), 0
+    for seed in range(100):
+        example = INPUTS.example(frames, depth, hyper, np.random.default_rng(seed))
+        assert (example["image"].shape, example["depth"].shape) == ((3, 32, 40), (32, 40))
+        assert np.array_equal(example["image"][0], example["depth"])
+        rising = example["depth"][0, 0] < example["depth"][0, -1]
+        mirrored += not rising
+        upright = example["depth"] if rising else example["depth"][:, ::-1]
+        assert np.array_equal(upright - upright[0, 0], depth[:32, :40] - depth[0, 0])
+        corners.add(float(upright[0, 0]))
+    assert 30 <= mirrored <= 70
+    assert corners <= set(range(1, 1 + 12 + 24 + 1))
+    assert len(corners) > 20
+
+
+def test_evaluation_neither_crops_nor_mirrors() -> None:
+    frames, depth = numbered(32, 40)
+    example = INPUTS.example(frames, depth, replace(SMALL, max_depth=500.0), None)
+    assert np.array_equal(example["depth"], depth)
+    assert np.array_equal(example["image"], frames[0].transpose(2, 0, 1))
+
+
+def test_training_without_jitter_and_flip_sees_what_evaluation_sees() -> None:
+    frames, depth = numbered(50, 60)
+    hyper = replace(SMALL, jitter=0, flip=False)
+    trained, evaluated = (INPUTS.example(frames, depth, hyper, rng) for rng in (np.random.default_rng(0), None))
+    assert all(np.array_equal(trained[name], evaluated[name]) for name in trained)
+
+
+def test_the_published_jitter_is_that_of_pix2pix() -> None:
+    hyper = DepthGANHyper()
+    assert ([side + hyper.jitter for side in hyper.size], hyper.flip) == ([286, 286], True)
+
+
+def test_a_negative_jitter_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^depth_gan: jitter -1 is negative"):
+        DepthGANHyper(jitter=-1)
 
 
 def test_a_picture_is_the_image_above_a_depth_map_that_is_bright_where_it_is_near() -> None:

@@ -107,6 +107,14 @@ def test_images_without_any_known_depth_are_refused() -> None:
         score([unknown, unknown], np.ones((1, 2), np.int64))
 
 
+def test_a_resample_without_known_depth_has_no_value_and_the_others_keep_theirs() -> None:
+    known, unknown = errors(*maps(0), MAX_DEPTH), errors(metres(1, 2), metres(0, 0), MAX_DEPTH)
+    found, alone = score([known, unknown], np.array([[1, 1], [0, 2], [2, 0]])), of(*maps(0))
+    for name in METRICS:
+        assert np.isnan(found[name][1])
+        assert found[name][[0, 2]].tolist() == [pytest.approx(alone[name])] * 2
+
+
 def test_every_replicate_is_the_metric_under_its_own_weights() -> None:
     statistics = [errors(*maps(seed), MAX_DEPTH) for seed in range(4)]
     weights = np.random.default_rng(0).integers(0, 3, (7, 4)) + 1

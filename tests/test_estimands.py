@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -146,14 +148,33 @@ def test_without_variance_the_interval_is_a_point() -> None:
     assert (found.low, found.value, found.high, found.df) == (0.5, 0.5, 0.5, np.inf)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-@pytest.mark.parametrize("place", ["points", "replicates"])
-def test_a_value_that_is_not_finite_makes_the_interval_nan(place: str, value: float) -> None:
+@pytest.mark.parametrize(("place", "value"), [("points", np.nan), ("points", np.inf), ("replicates", np.inf)])
+def test_a_point_that_is_not_finite_or_an_infinite_replicate_makes_the_interval_nan(place: str, value: float) -> None:
     points, replicates = SHARED_POINTS.copy(), SHARED_REPLICATES.copy()
     (points if place == "points" else replicates).flat[0] = value
     found = interval(points, replicates)
     assert np.isnan([found.value, found.low, found.high, found.df]).all()
     assert np.isnan(p_value(points, replicates))
+
+
+@pytest.mark.parametrize("kind", ["these networks", "this recipe"])
+def test_a_resample_without_a_value_is_left_out_for_all_seeds_and_counted(kind: estimands.Kind) -> None:
+    rng = np.random.default_rng(0)
+    points, replicates = rng.normal(0, 1, 3), rng.normal(0, 1, (3, 40))
+    gapped = replicates.copy()
+    gapped[1, 7] = gapped[0, 30] = gapped[2, 30] = np.nan
+    kept = np.delete(replicates, [7, 30], axis=1)
+    assert interval(points, gapped, kind=kind) == replace(interval(points, kept, kind=kind), dropped=2)
+    assert p_value(points, gapped, kind=kind) == p_value(points, kept, kind=kind)
+    assert interval(points, replicates, kind=kind).dropped == 0
+
+
+def test_an_interval_needs_two_resamples_with_values() -> None:
+    replicates = np.full((2, 5), np.nan)
+    replicates[:, 0] = 0.1
+    found = interval(np.array([0.1, 0.2]), replicates)
+    assert np.isnan([found.value, found.low, found.high]).all()
+    assert found.dropped == 4
 
 
 @pytest.mark.parametrize(
@@ -284,12 +305,19 @@ def test_a_ratio_without_variance_is_a_point() -> None:
     )
 
 
-def test_a_nan_makes_a_ratio_nan_and_unflagged() -> None:
+def test_a_nan_among_the_points_makes_a_ratio_nan_and_unflagged() -> None:
     points, replicates = _pairs(gap=0.5)
-    replicates[0, 0, 0] = np.nan
+    points[0, 0] = np.nan
     found = ratio(points, replicates)
     assert np.isnan([found.value, found.low, found.high]).all()
     assert not found.gap_too_small
+
+
+def test_a_ratio_leaves_out_resamples_where_either_term_has_no_value() -> None:
+    points, replicates = _pairs(gap=0.5)
+    gapped = replicates.copy()
+    gapped[0, 3, 0] = gapped[1, 5, 1] = np.nan
+    assert ratio(points, gapped) == replace(ratio(points, np.delete(replicates, [3, 5], axis=1)), dropped=2)
 
 
 def test_a_ratio_needs_pairs() -> None:

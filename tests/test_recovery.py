@@ -7,6 +7,7 @@ import pytest
 from analysis.paper import paper_tables
 from analysis.recovery import Study, beside_paper, matrix, ordered, recovery
 from analysis.results import Results
+from analysis.words import dropped
 from tests.by_hand import LADDER, OTHER_LADDER, OTHER_SCORES, SCORES, results
 
 
@@ -199,3 +200,16 @@ def test_a_seed_that_was_tested_on_an_older_ladder_is_left_out() -> None:
         ended=-made.trials["seed"],
     )
     assert set(recovery(Study(Results(study="hand", trials=trials, scores=made.scores)))["seeds"]) == {1}
+
+
+def test_resamples_without_a_value_are_counted_in_the_rows_whose_intervals_leave_them_out() -> None:
+    whole, made = recovery(Study(results(SCORES))), results(SCORES)
+    assert set(whole["dropped"]) == {0}
+    at_5 = made.scores.index[(made.scores["trial"] == "constant-5-1") & (made.scores["level"] == 5)]
+    made.scores.loc[at_5[0], "replicates"][[3, 8]] = np.nan
+    table = recovery(Study(made))
+    assert table.set_index("condition")["dropped"].to_dict() == {"clean": 0, "jpeg-75": 0, "jpeg-5": 2}
+    assert table["compression"].tolist() == whole["compression"].tolist()
+    assert np.isfinite(table["compression_low"]).all()
+    assert dropped(table) == "Intervals leave out up to 2 bootstrap resamples without ground truth to score (miou)."
+    assert dropped(whole) == ""

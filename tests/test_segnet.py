@@ -209,6 +209,53 @@ def test_class_weights_are_computed_once_and_only_for_training(hyper: Any) -> No
     assert len(computed) == 1
 
 
+def learner_with_void(hyper: Any, void_output: int, weights: Tensor | None = None) -> SegmentationLearner:
+    """Three outputs, of which one is void: classes 0 and 1 are the others, in order."""
+    plain = replace(hyper, optimiser="sgd", lr=1.0, lr_schedule="constant", momentum=0.0)
+    network = LogitsOfEachPixel(3, 4, 4)
+    return SegmentationLearner(network, plain, class_weights=lambda: weights, steps=1, device="cpu", void_output=void_output)
+
+
+@pytest.mark.parametrize(("void_output", "labels"), [(0, [VOID, 0, 1]), (1, [0, VOID, 1]), (2, [0, 1, VOID])])
+def test_the_void_output_predicts_void_and_the_others_the_classes_in_order(hyper: Any, void_output: int, labels: list[int]) -> None:
+    learner = learner_with_void(hyper, void_output)
+    for output, label in enumerate(labels):
+        with torch.no_grad():
+            learner.network.logits.zero_()[:, output] = 1  # type: ignore[operator]
+        (found,) = learner.predict(batch_of(torch.zeros(1, 4, 4)))
+        assert (found.dtype, set(found.ravel().tolist())) == (np.dtype(np.uint8), {label})
+
+
+@pytest.mark.parametrize("void_output", [0, 1, 2])
+def test_training_with_a_void_output_raises_the_logit_of_the_true_class_and_ignores_void(hyper: Any, void_output: int) -> None:
+    learner = learner_with_void(hyper, void_output, torch.tensor([1.0, 2.0]))
+    mask = torch.tensor([0, 1, VOID, VOID]).view(1, 4, 1).expand(1, 4, 4)
+    learner.update(batch_of(mask))
+    logits = learner.network.logits.detach()[0, :, :, 0]  # type: ignore[operator]
+    first, second = (output for output in range(3) if output != void_output)
+    assert logits.argmax(dim=0)[:2].tolist() == [first, second]
+    assert logits[second, 1] == pytest.approx(2 * logits[first, 0])
+    assert not logits[:, 2:].any()
+
+
+def test_the_network_has_one_output_more_for_void(segnet: Architecture, hyper: Any, streets: Source) -> None:
+    for void_output, outputs in ((None, 11), (0, 12), (11, 12)):
+        network = segnet.learner(replace(hyper, void_output=void_output), streets, 1, "cpu").network
+        assert convolutions(network.last)[-1][1] == outputs  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("void_output", [-1, 12])
+def test_a_void_output_that_does_not_exist_is_refused(segnet: Architecture, hyper: Any, streets: Source, void_output: int) -> None:
+    with pytest.raises(ValueError, match=rf"^segnet: void_output {void_output} does not exist [^\n]*; give 0\.\.11$"):
+        segnet.learner(replace(hyper, void_output=void_output), streets, 1, "cpu")
+
+
+def test_a_network_with_more_outputs_than_classes_is_told_by_the_name_of_the_data(segnet: Architecture, streets: Source) -> None:
+    batch = {"mask": torch.zeros(1, 2, 2, dtype=torch.uint8)}
+    with pytest.raises(ValueError, match=rf"^the network predicts class 11, but {streets.name} has 11 classes \(0\.\.10\)"):
+        segnet.task.statistics([np.full((2, 2), 11, np.uint8)], batch, streets)
+
+
 def test_inverse_sqrt_weights_are_inverse_roots_of_frequencies_with_mean_one(streets: Source) -> None:
     counts = np.zeros(11)
     for index in range(12):

@@ -183,9 +183,9 @@ def test_the_name_differs_between_sizes_and_between_extractors_with_different_fl
 
 def test_stored_flow_and_flow_computed_per_sample_give_the_same_stacks(monkeypatch: pytest.MonkeyPatch) -> None:
     frames = few().train.frames(1)
-    stored = flow_stacks(FLOW.derive(frames, runs(len(frames), HYPER, None)), HYPER, None)
+    stored = flow_stacks(FLOW.derive(frames, runs(len(frames), HYPER, None)), HYPER)
     monkeypatch.setitem(EXTRACTORS, "tvl1", replace(QUICK, stored=False))
-    computed = flow_stacks(frames[runs(len(frames), HYPER, None)], HYPER, None)
+    computed = flow_stacks(frames[runs(len(frames), HYPER, None)], HYPER)
     assert stored.shape == computed.shape == (2, 6, *SIZE)
     assert np.abs(stored.astype(float) - computed).max() <= 0.5 / 127 + 1e-3
 
@@ -194,32 +194,8 @@ def test_stored_flow_and_flow_computed_per_sample_give_the_same_stacks(monkeypat
 def test_a_clip_shorter_than_a_run_has_no_motion_at_its_end(length: int) -> None:
     hyper = replace(HYPER, positions=1)
     frames = few().train.frames(0)[:length]
-    stacks = flow_stacks(FLOW.derive(frames, runs(length, hyper, None)), hyper, None)[0]
+    stacks = flow_stacks(FLOW.derive(frames, runs(length, hyper, None)), hyper)[0]
     assert [bool(flow.any()) for flow in stacks[::2]] == [step < length - 1 for step in range(3)]
-
-
-def test_mirroring_stored_flow_negates_motion_to_the_right_exactly() -> None:
-    class Always(np.random.Generator):
-        def __init__(self, number: float) -> None:
-            super().__init__(np.random.PCG64(0))
-            self.number = number
-
-        def random(self, *_: Any, **__: Any) -> Any:
-            return self.number
-
-    hyper = replace(HYPER, flip=True)
-    codes = np.random.default_rng(0).integers(-127, 128, (3, *SIZE, 2), np.int8)
-    plain, mirrored = (flow_stacks(codes, hyper, Always(number))[0] for number in (0.9, 0.1))
-    assert np.array_equal(mirrored[::2], -plain[::2, :, ::-1])
-    assert np.array_equal(mirrored[1::2], plain[1::2, :, ::-1])
-
-
-def test_training_crops_stored_flow() -> None:
-    hyper = replace(HYPER, crop=0.5)
-    codes = np.random.default_rng(0).integers(-127, 128, (3, *SIZE, 2), np.int8)
-    whole, cropped = (flow_stacks(codes, hyper, rng) for rng in (None, np.random.default_rng(0)))
-    assert cropped.shape == whole.shape
-    assert not np.array_equal(cropped, whole)
 
 
 def test_an_unknown_flow_is_refused_with_the_known_ones() -> None:

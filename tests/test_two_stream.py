@@ -163,7 +163,7 @@ def test_an_evaluation_example_shows_whole_frames_at_the_input_size() -> None:
 
 def test_flow_is_in_native_pixels_at_every_input_size() -> None:
     frames = clip_of(11, 48, 64)
-    small_size, large = (flow_stacks(frames, MotionHyper(size=size), None) for size in ((24, 32), (96, 128)))
+    small_size, large = (flow_stacks(frames, MotionHyper(size=size)) for size in ((24, 32), (96, 128)))
     assert (small_size.shape, large.shape) == ((1, 20, 24, 32), (1, 20, 96, 128))
     for stacks in (small_size, large):
         assert np.median(20 * stacks[:, ::2]) == pytest.approx(1, abs=0.1)
@@ -174,71 +174,74 @@ def test_flow_is_clipped_at_20_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
     motions = np.zeros((10, 24, 32, 2), np.float32)
     motions[:, :12], motions[:, 12:] = (40, -5), (-30, 10)
     monkeypatch.setattr("trainables.tasks.action.sampling.flows", lambda *_: motions)
-    found = flow_stacks(clip_of(11), MotionHyper(size=(24, 32)), None)[0]
+    found = flow_stacks(clip_of(11), MotionHyper(size=(24, 32)))[0]
     assert set(found[::2].ravel().tolist()) == {1.0, -1.0}
     assert set(found[1::2].ravel().tolist()) == {-0.25, 0.5}
 
 
-class Always(np.random.Generator):
-    """A generator whose `random` always returns the same number."""
-
-    def __init__(self, number: float) -> None:
-        super().__init__(np.random.PCG64(0))
-        self.number = number
-
-    def random(self, *_: Any, **__: Any) -> Any:
-        return self.number
+POSITIONS = np.concatenate([np.mgrid[0:120, 0:160].transpose(1, 2, 0), np.zeros((120, 160, 1))], axis=-1).astype(np.uint8)[None]
+"""A frame in which the values of a pixel are its row and its column."""
 
 
-def test_mirroring_flow_negates_motion_to_the_right() -> None:
-    frames, hyper = clip_of(11, 48, 64), MotionHyper(size=(48, 64), crop=1.0)
-    plain, mirrored = (flow_stacks(frames, hyper, Always(number))[0] for number in (0.9, 0.1))
-    assert np.array_equal(mirrored[::2], -plain[::2, :, ::-1])
-    assert np.array_equal(mirrored[1::2], plain[1::2, :, ::-1])
-
-
-def test_mirrored_stills_are_mirrored() -> None:
-    frames, hyper = clip_of(3), SpatialHyper(size=(24, 32), crop=1.0)
-    plain, mirrored = (pictures(frames, hyper, Always(number)) for number in (0.9, 0.1))
-    assert np.array_equal(mirrored, plain[..., ::-1])
-
-
-def test_half_of_the_clips_are_mirrored_unless_flip_is_off() -> None:
-    frame = clip_of(1)
-    for flip, least, most in ((True, 30, 70), (False, 0, 0)):
-        hyper = SpatialHyper(size=(24, 32), crop=1.0, flip=flip)
-        found = [pictures(frame, hyper, np.random.default_rng(seed))[0, 0] for seed in range(100)]
-        assert least <= sum(not np.array_equal(each, frame[0, ..., 0]) for each in found) <= most
-
-
-def test_all_frames_of_a_clip_have_the_same_crop() -> None:
-    frames = np.repeat(clip_of(1), 3, axis=0)
-    for seed in range(5):
-        found = pictures(frames, SpatialHyper(size=(24, 32)), np.random.default_rng(seed))
-        assert np.array_equal(found[0], found[1])
-        assert np.array_equal(found[0], found[2])
-
-
-def test_crops_vary_in_size_and_keep_the_smallest_share() -> None:
-    # Each pixel's value is its position, so the corners of a crop reveal its extent.
-    places = np.mgrid[0:120, 0:160].transpose(1, 2, 0).astype(np.uint8)
-    frame = np.concatenate([places, np.zeros((120, 160, 1), np.uint8)], axis=-1)[None]
-    shares = []
+def test_a_training_still_is_a_window_at_native_resolution_at_a_random_place() -> None:
+    corners = set()
     for seed in range(60):
-        found = pictures(frame, SpatialHyper(size=(24, 32), flip=False), np.random.default_rng(seed))[0].astype(float)
-        tall, wide = np.ptp(found[0]) + 6, np.ptp(found[1]) + 6
-        shares.append(tall * wide / (120 * 160))
-    assert min(shares) > 0.42
-    assert max(shares) > 0.85
-    assert np.std(shares) > 0.08
+        (found,) = pictures(POSITIONS, SpatialHyper(size=(24, 32), flip=False), np.random.default_rng(seed)).astype(int)
+        top, left = found[0, 0, 0], found[1, 0, 0]
+        assert np.array_equal(found[:2], np.mgrid[top : top + 24, left : left + 32])
+        corners.add((top, left))
+    rows, columns = zip(*corners, strict=True)
+    assert len(corners) > 50
+    assert (min(rows) < 20, max(rows) > 76, min(columns) < 20, max(columns) > 108) == (True,) * 4
+
+
+def test_the_windows_of_a_clip_differ_between_its_frames() -> None:
+    one, two, three = pictures(np.repeat(POSITIONS, 3, axis=0), SpatialHyper(size=(24, 32)), np.random.default_rng(0))
+    assert not np.array_equal(one, two)
+    assert not np.array_equal(two, three)
+
+
+@pytest.mark.parametrize("size", [(120, 160), (240, 200), (100, 200)])
+def test_a_frame_that_is_smaller_than_the_window_is_enlarged(size: tuple[int, int]) -> None:
+    found = pictures(POSITIONS, SpatialHyper(size=size, flip=False), np.random.default_rng(0))
+    assert found.shape == (1, 3, *size)
+    assert np.ptp(found[0, 0]) == min(size[0], 120) - 1
+    assert np.ptp(found[0, 1]) == min(size[1], 160) - 1
+
+
+def test_without_windows_training_shows_whole_frames_as_evaluation_does() -> None:
+    frames, hyper = clip_of(3), SpatialHyper(size=(12, 16), crop="none", flip=False)
+    assert np.array_equal(pictures(frames, hyper, np.random.default_rng(0)), pictures(frames, hyper, None))
+
+
+def test_half_of_the_stills_are_mirrored_unless_flip_is_off() -> None:
+    frames = clip_of(1)
+    plain = frames.transpose(0, 3, 1, 2)
+    for flip, least, most in ((True, 30, 70), (False, 0, 0)):
+        hyper = SpatialHyper(size=(24, 32), flip=flip)
+        found = [pictures(frames, hyper, np.random.default_rng(seed)) for seed in range(100)]
+        mirrored = sum(np.array_equal(each, plain[..., ::-1]) for each in found)
+        assert mirrored + sum(np.array_equal(each, plain) for each in found) == 100
+        assert least <= mirrored <= most
+
+
+def test_the_motion_stream_is_not_augmented() -> None:
+    frames = clip_of(11)
+    examples = [TWO_STREAM_MOTION.inputs.example(frames, 0, MotionHyper(), rng) for rng in (None, np.random.default_rng(0))]
+    assert np.array_equal(examples[0]["clip"], examples[1]["clip"])
+
+
+@pytest.mark.parametrize(("make", "name"), [(SpatialHyper, "crop"), (MotionHyper, "flow_range")])
+def test_an_unknown_choice_is_refused_with_the_known_ones(make: Any, name: str) -> None:
+    with pytest.raises(ValueError, match=rf"^two_stream_\w+: {name} 1\.0 is unknown; use one of \w+, \w+$"):
+        make(**{name: 1.0})
 
 
 def test_examples_depend_only_on_their_random_stream() -> None:
     frames = clip_of(11)
-    for make, hyper in ((pictures, SpatialHyper(size=(24, 32))), (flow_stacks, MotionHyper(size=(24, 32)))):
-        one, other, third = (make(frames, hyper, np.random.default_rng(seed)) for seed in (1, 1, 2))
-        assert np.array_equal(one, other)
-        assert not np.array_equal(one, third)
+    one, other, third = (pictures(frames, SpatialHyper(size=(12, 16)), np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert np.array_equal(one, other)
+    assert not np.array_equal(one, third)
 
 
 # Learning
@@ -283,17 +286,19 @@ def test_predictions_are_float32_in_mixed_precision() -> None:
     assert [(each.shape, each.dtype) for each in found] == [((8,), np.dtype(np.float32))] * 2
 
 
-def test_stills_are_normalised_as_for_imagenet_and_flow_is_not() -> None:
+def test_stills_are_normalised_as_for_imagenet_and_flow_is_mapped_to_its_range() -> None:
     seen: list[Tensor] = []
-    for make, value in ((spatial, 255.0), (motion, 0.5)):
-        hyper = (SpatialHyper if make is spatial else MotionHyper)(backbone="small")
+    published, symmetric = MotionHyper(backbone="small"), MotionHyper(backbone="small", flow_range="symmetric")
+    cases: list[tuple[Any, SpatialHyper | MotionHyper, float]] = [(spatial, SpatialHyper(backbone="small"), 255.0)]
+    cases += [(motion, hyper, value) for hyper in (published, symmetric) for value in (-1.0, 0.0, 0.5)]
+    for make, hyper, value in cases:
         learner = make(hyper, 3, 1, "cpu")
         learner.network.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
         learner.network.eval()
         with torch.inference_mode():
             learner.predict({"clip": torch.full((1, 1, 3 if make is spatial else 20, 8, 8), value)})
     assert seen[0][0, :, 0, 0].tolist() == pytest.approx([(1 - 0.485) / 0.229, (1 - 0.456) / 0.224, (1 - 0.406) / 0.225], abs=1e-3)
-    assert set(seen[1].flatten().tolist()) == {0.5}
+    assert [set(each.flatten().tolist()) for each in seen[1:]] == [{0.0}, {0.5}, {0.75}, {-1.0}, {0.0}, {0.5}]
 
 
 @pytest.mark.trained
@@ -375,7 +380,7 @@ def test_both_streams_run_on_real_clips(stream: Architecture) -> None:
 
 def test_flow_stacks_hold_the_flow_of_each_pair_in_each_run() -> None:
     frames = clip_of(22, 24, 32)
-    found = flow_stacks(frames, MotionHyper(size=(24, 32)), None)
+    found = flow_stacks(frames, MotionHyper(size=(24, 32)))
     expected = flows(frames[11:], EXTRACTORS["dis_fast"])[4] / 20
     assert found.shape == (2, 20, 24, 32)
     assert found[1, 8:10] == pytest.approx(expected.transpose(2, 0, 1), abs=1e-3)

@@ -29,7 +29,10 @@ Mode = Literal["max", "min"]
 SplitName = Literal["train", "val", "test"]
 
 Scoring = Callable[[Sequence[Any], npt.NDArray[np.int64]], Mapping[str, npt.NDArray[np.float64]]]
-"""Maps (statistics of N items, integer weights (R, N)) to (R,) values of every metric; a weight is how often an item counts."""
+"""Maps (statistics of N items, integer weights (R, N)) to (R,) values of every metric; a weight is how often an item counts.
+
+A value is NaN where a resample holds nothing to score. Raises ValueError, in one line, where no item at all can be scored.
+"""
 
 
 class Calibration(NamedTuple):

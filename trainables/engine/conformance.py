@@ -290,7 +290,7 @@ def an_item_of_weight_two_scores_as_that_item_twice(bench: Bench) -> str | None:
     weighed = bench.architecture.task.score(statistics, np.array([[2, 1, 0, 1]]))
     repeated = bench.architecture.task.score([statistics[i] for i in (0, 0, 1, 3)], np.ones((1, ITEMS), np.int64))
     for name, values in weighed.items():
-        if not np.allclose(values, repeated[name], rtol=1e-9, atol=1e-12):
+        if not np.allclose(values, repeated[name], rtol=1e-9, atol=1e-12, equal_nan=True):
             return f"{name} is {values[0]} with an item of weight two, {repeated[name][0]} with that item listed twice"
     return None
 

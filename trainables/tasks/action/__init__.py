@@ -6,7 +6,7 @@ nothing. To add an architecture or a data set, append a value to `ARCHITECTURES`
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -31,26 +31,38 @@ class StreamHyper:
     momentum: float = 0.9
     weight_decay: float = 0.0
     size: tuple[int, int] = (224, 224)
-    """(H, W) of the network's input. Frames are resized after the codec and, in the motion stream, after the flow."""
-    crop: float = 0.5
-    """Smallest share of a frame's area that a random training crop keeps; 1 takes whole frames, as evaluation does."""
-    flip: bool = True
-    """Mirror half of the training clips. Set to False where left and right make a difference."""
+    """(H, W) of the network's input. Frames are cropped or resized after the codec; flow is computed before it is resized."""
     positions: int = 19
     """Evenly spaced positions in a clip at which evaluation samples; their logits are summed."""
 
 
+Crop = Literal["window", "none"]
+FlowRange = Literal["zero_to_one", "symmetric"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class SpatialHyper(StreamHyper):
-    """Hyper-parameters of the stream that sees stills."""
+    """Hyper-parameters of the stream that sees stills. Raises ValueError for an unknown `crop`."""
 
     segments: int = 3
     """Equal parts of a clip; training samples one random frame from each and sums their logits."""
+    crop: Crop = "window"
+    """`window`: each training frame is a random window of `size` at native resolution, so compression artefacts keep their size.
+    `none`: training resizes whole frames. Evaluation always resizes whole frames."""
+    flip: bool = True
+    """Mirror half of the training frames. Set to False where left and right make a difference."""
+
+    def __post_init__(self) -> None:
+        if self.crop not in get_args(Crop):
+            raise ValueError(f"two_stream_spatial: crop {self.crop!r} is unknown; use one of {', '.join(get_args(Crop))}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class MotionHyper(StreamHyper):
-    """Hyper-parameters of the stream that sees optical flow."""
+    """Hyper-parameters of the stream that sees optical flow. Whole frames are resized, without crops or mirroring, as published.
+
+    Raises ValueError for an unknown `flow_range`.
+    """
 
     pairs: int = 10
     """Consecutive flows per input, two channels each; training starts at one random frame."""
@@ -59,6 +71,14 @@ class MotionHyper(StreamHyper):
 
     `tvl1` is the published network's; its flow is computed once and stored.
     """
+    flow_range: FlowRange = "zero_to_one"
+    """Range of the network's inputs, for motion from -20 to 20 pixels per frame. `zero_to_one`, as published: 0.5 is no motion.
+    `symmetric`: -1 to 1, and 0 is no motion."""
+
+    def __post_init__(self) -> None:
+        if self.flow_range not in get_args(FlowRange):
+            known = ", ".join(get_args(FlowRange))
+            raise ValueError(f"two_stream_motion: flow_range {self.flow_range!r} is unknown; use one of {known}")
 
 
 def _spatial_example(frames: Frames, target: int, hyper: Any, rng: np.random.Generator | None) -> Any:
@@ -66,9 +86,9 @@ def _spatial_example(frames: Frames, target: int, hyper: Any, rng: np.random.Gen
     return {"clip": sampling.pictures(frames, hyper, rng), "label": target}
 
 
-def _motion_example(frames: npt.NDArray[Any], target: int, hyper: Any, rng: np.random.Generator | None) -> Any:
+def _motion_example(frames: npt.NDArray[Any], target: int, hyper: Any, rng: np.random.Generator | None) -> Any:  # noqa: ARG001
     """Stacks of flow (S, 2 x pairs, H, W) float16, from frames or from stored flow, and the label."""
-    return {"clip": sampling.flow_stacks(frames, hyper, rng), "label": target}
+    return {"clip": sampling.flow_stacks(frames, hyper), "label": target}
 
 
 def _spatial(hyper: Any, source: Source, steps: int, device: str) -> Learner:
@@ -126,6 +146,7 @@ TWO_STREAM_SPATIAL = Architecture(
     learner=_spatial,
     initial={"imagenet": _imagenet},
     output=_logits,
+    revision=1,
 )
 
 TWO_STREAM_MOTION = Architecture(
@@ -136,6 +157,7 @@ TWO_STREAM_MOTION = Architecture(
     learner=_motion,
     initial={"imagenet": _imagenet},
     output=_logits,
+    revision=1,
 )
 
 TWO_STREAM = Fusion(

@@ -15,9 +15,6 @@ import numpy.typing as npt
 from trainables.contracts import Frames
 from trainables.tasks.action.flow import BOUND, STEPS, extractor_of, flows
 
-ASPECT = 4 / 3
-"""Largest factor by which a random crop is wider or narrower than the frame."""
-
 
 def stills(frames: int, hyper: Any, rng: np.random.Generator | None) -> Sequence[int]:
     """Frame numbers for the spatial stream: a random one per `segments` equal parts, or `positions` over the whole clip."""
@@ -45,20 +42,31 @@ def _spread(last: int, count: int) -> list[int]:
 
 
 def pictures(frames: Frames, hyper: Any, rng: np.random.Generator | None) -> npt.NDArray[np.uint8]:
-    """Resize frames (S, H, W, 3) to the network's input (S, 3, H, W), with the same crop and mirroring for all."""
-    cropped, mirrored = _cropped(frames, hyper, rng)
-    sized = np.stack([resized(each, hyper.size) for each in cropped])
-    return np.ascontiguousarray((sized[:, :, ::-1] if mirrored else sized).transpose(0, 3, 1, 2))
+    """Bring frames (S, H, W, 3) to the network's input, (S, 3, H, W).
+
+    Training cuts a random window out of each frame (`crop`) and mirrors half of them (`flip`), each frame on its own, as published.
+    A frame smaller than the window is enlarged. Evaluation resizes whole frames.
+    """
+    seen = list(frames) if rng is None else [_augmented(frame, hyper, rng) for frame in frames]
+    return np.ascontiguousarray(np.stack([resized(each, hyper.size) for each in seen]).transpose(0, 3, 1, 2))
 
 
-def flow_stacks(frames: npt.NDArray[Any], hyper: Any, rng: np.random.Generator | None) -> npt.NDArray[np.float16]:
+def _augmented(frame: npt.NDArray[np.uint8], hyper: Any, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+    """A random window of a frame (H, W, 3) at native resolution, mirrored at random."""
+    if hyper.crop == "window":
+        tall, wide = (min(side, most) for side, most in zip(frame.shape, hyper.size, strict=False))
+        top, left = int(rng.integers(frame.shape[0] - tall + 1)), int(rng.integers(frame.shape[1] - wide + 1))
+        frame = frame[top : top + tall, left : left + wide]
+    return frame[:, ::-1] if hyper.flip and rng.random() < 0.5 else frame
+
+
+def flow_stacks(frames: npt.NDArray[Any], hyper: Any) -> npt.NDArray[np.float16]:
     """Turn runs of frames (S x (pairs + 1), H, W, 3) into stacks of flow (S, 2 x pairs, H, W) of the network's input size.
 
     Channels alternate between motion to the right and motion down. Values are pixels per frame at native resolution, clipped to
-    +-`BOUND` and divided by it: 0 is no motion, 1 is `BOUND` pixels to the right or down. Mirroring negates motion to the right.
-    Flow is computed on whole frames at native resolution, then cropped and resized. Stored flow (S x pairs, h, w, 2) may be given
-    in place of frames; it already has the network's input size, so crops of it are enlarged. Half precision (error up to
-    0.01 pixels) halves the memory of an evaluation batch.
+    +-`BOUND` and divided by it: 0 is no motion, 1 is `BOUND` pixels to the right or down. Flow is computed on whole frames at
+    native resolution, then resized. Stored flow (S x pairs, h, w, 2) may be given in place of frames; it already has the network's
+    input size. Half precision (error up to 0.01 pixels) halves the memory of an evaluation batch.
     """
     extractor = extractor_of(hyper)
     if extractor.stored:
@@ -67,28 +75,10 @@ def flow_stacks(frames: npt.NDArray[Any], hyper: Any, rng: np.random.Generator |
         length = hyper.pairs + 1
         found = np.stack([flows(frames[start : start + length], extractor) for start in range(0, len(frames), length)])
         motion = np.clip(found, -BOUND, BOUND)
-    cropped, mirrored = _cropped(motion, hyper, rng)
-    scaled = cropped / np.float32(STEPS if extractor.stored else BOUND)
+    scaled = motion / np.float32(STEPS if extractor.stored else BOUND)
     sized = np.stack([[resized(each, hyper.size) for each in run] for run in scaled])
-    if mirrored:
-        sized = sized[..., ::-1, :] * np.array([-1, 1], np.float32)
     runs, pairs, height, width, _ = sized.shape
     return sized.transpose(0, 1, 4, 2, 3).reshape(runs, 2 * pairs, height, width).astype(np.float16)
-
-
-def _cropped(clip: npt.NDArray[Any], hyper: Any, rng: np.random.Generator | None) -> tuple[npt.NDArray[Any], bool]:
-    """A random crop of (..., H, W, C), or the whole in evaluation; and whether to mirror it."""
-    if rng is None:
-        return clip, False
-    height, width = clip.shape[-3:-1]
-    rows, columns = slice(None), slice(None)
-    if hyper.crop < 1:
-        share, stretch = rng.uniform(hyper.crop, 1), ASPECT ** rng.uniform(-1, 1)
-        tall = min(height, max(1, round(height * (share / stretch) ** 0.5)))
-        wide = min(width, max(1, round(width * (share * stretch) ** 0.5)))
-        top, left = int(rng.integers(height - tall + 1)), int(rng.integers(width - wide + 1))
-        rows, columns = slice(top, top + tall), slice(left, left + wide)
-    return clip[..., rows, columns, :], hyper.flip and bool(rng.random() < 0.5)
 
 
 def resized(picture: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:

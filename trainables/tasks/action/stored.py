@@ -2,8 +2,7 @@
 
 Flow is computed on whole frames at native resolution, clipped to +-20 pixels, resized to the network's input size and quantised to
 eight bits, as for the published network. The published code maps -20..20 to 0..255, where no integer stands for 0. This module maps
-it to -127..127: no motion is exactly 0, and mirrored flow is negated flow. A step is 20 / 127 = 0.157 pixels, and the error is at
-most half a step.
+it to -127..127: no motion is exactly 0. A step is 20 / 127 = 0.157 pixels, and the error is at most half a step.
 
 To store flow in another form, write another `Derived` and return it from `derive` of an `Inputs`.
 """

@@ -89,9 +89,14 @@ def spatial(hyper: Any, classes: int, steps: int, device: str) -> StreamLearner:
 
 
 def motion(hyper: Any, classes: int, steps: int, device: str) -> StreamLearner:
-    """The stream that sees stacks of optical flow, freshly initialised. Flow arrives scaled to -1..1."""
+    """The stream that sees stacks of optical flow, freshly initialised. Flow arrives scaled to -1..1; see `flow_range`."""
     network = _network(hyper, 2 * hyper.pairs, classes)
-    return StreamLearner(network, hyper, normalise=_as_float, steps=steps, device=device)
+    normalise = _zero_to_one if hyper.flow_range == "zero_to_one" else _as_float
+    return StreamLearner(network, hyper, normalise=normalise, steps=steps, device=device)
+
+
+def _zero_to_one(clips: Tensor, device: str) -> Tensor:
+    return (_as_float(clips, device) + 1) / 2
 
 
 def _as_float(clips: Tensor, device: str) -> Tensor:

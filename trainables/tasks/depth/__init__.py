@@ -24,7 +24,7 @@ class DepthGANHyper:
     """Hyper-parameters of the depth GAN. Defaults are the paper's (section III-B) or, where it gives none, pix2pix's.
 
     The paper does not state its range of depths: `max_depth`, `min_depth` and `representation` are this project's choice. Raises
-    ValueError for a network that does not fit the size, or an empty range of depths.
+    ValueError for a network that does not fit the size, a negative jitter, or an empty range of depths.
     """
 
     batch_size: int = 10
@@ -41,6 +41,11 @@ class DepthGANHyper:
     size: tuple[int, int] = (256, 256)
     """(H, W) to which images and depth maps are resized after the codec, multiples of 2 ** downsamplings; scores are computed at
     this size."""
+    jitter: int = 30
+    """Training resizes image and depth map to `size` plus this many pixels per side, and crops `size` at a random place, as
+    pix2pix: 286, then 256. 0: no crop. Evaluation resizes to `size`."""
+    flip: bool = True
+    """Mirror half of the training images with their depth maps, as in pix2pix."""
     max_depth: float = 80.0
     """Metres. Greater depths, the sky included, are clipped to it: in training, in the truth that is scored and in predictions."""
     min_depth: float = 0.1
@@ -58,26 +63,54 @@ class DepthGANHyper:
             raise ValueError(
                 f"depth_gan: size {self.size} cannot be halved {self.downsamplings} times; give multiples of {step}, at least 32"
             )
+        if self.jitter < 0:
+            raise ValueError(f"depth_gan: jitter {self.jitter} is negative; give a number of pixels, or 0 for none")
         if not 0 < self.min_depth < self.max_depth:
             raise ValueError(
                 f"depth_gan: min_depth {self.min_depth} and max_depth {self.max_depth} are no range; give 0 < min_depth < max_depth"
             )
 
 
-def _example(frames: Frames, target: npt.NDArray[np.float32], hyper: Any, rng: np.random.Generator | None) -> Any:  # noqa: ARG001
+Image = npt.NDArray[np.uint8]
+DepthMap = npt.NDArray[np.float32]
+
+
+def _example(frames: Frames, target: DepthMap, hyper: Any, rng: np.random.Generator | None) -> Any:
     """Image (3, H, W) uint8; depth (H, W) float32 in min_depth..max_depth, 0 where unknown; max_depth, for scoring."""
-    image, depth = frames[0], target
-    if hyper.size != depth.shape:
-        height, width = hyper.size
-        image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-        # Nearest neighbour: averaging depths across an object's edge, or with unknown pixels, gives a depth that exists nowhere.
-        depth = np.asarray(cv2.resize(depth, (width, height), interpolation=cv2.INTER_NEAREST), np.float32)
+    if rng is None:
+        image, depth = _resized(frames[0], target, hyper.size)
+    else:
+        image, depth = _jittered(frames[0], target, hyper, rng)
     clipped = np.where(depth > 0, depth.clip(hyper.min_depth, hyper.max_depth), 0).astype(np.float32)
     return {
         "image": np.ascontiguousarray(image.transpose(2, 0, 1)),
         "depth": clipped,
         "max_depth": np.float32(hyper.max_depth),
     }
+
+
+def _jittered(image: Image, depth: DepthMap, hyper: Any, rng: np.random.Generator) -> tuple[Image, DepthMap]:
+    """Both resized to a little more than the network's input, cropped at the same random place, and mirrored at random."""
+    height, width = hyper.size
+    image, depth = _resized(image, depth, (height + hyper.jitter, width + hyper.jitter))
+    top, left = rng.integers(hyper.jitter + 1, size=2)
+    rows, columns = slice(top, top + height), slice(left, left + width)
+    step = -1 if hyper.flip and rng.random() < 0.5 else 1
+    return image[rows, columns][:, ::step], depth[rows, columns][:, ::step]
+
+
+def _resized(image: Image, depth: DepthMap, size: tuple[int, int]) -> tuple[Image, DepthMap]:
+    """An image (H, W, 3) and its depth map (H, W) at another size."""
+    if size == depth.shape:
+        return image, depth
+    height, width = size
+    shrinks = height * width < depth.size
+    smooth = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return (
+        np.asarray(cv2.resize(image, (width, height), interpolation=smooth), np.uint8),
+        # Nearest neighbour: averaging depths across an object's edge, or with unknown pixels, gives a depth that exists nowhere.
+        np.asarray(cv2.resize(depth, (width, height), interpolation=cv2.INTER_NEAREST), np.float32),
+    )
 
 
 def _depth_gan(hyper: Any, source: Source, steps: int, device: str) -> Learner:  # noqa: ARG001
@@ -126,6 +159,7 @@ DEPTH_GAN = Architecture(
     inputs=INPUTS,
     hyper=DepthGANHyper(),
     learner=_depth_gan,
+    revision=1,
 )
 
 ARCHITECTURES = (DEPTH_GAN,)

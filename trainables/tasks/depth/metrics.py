@@ -33,12 +33,12 @@ def errors(prediction: npt.NDArray[np.float32], truth: npt.NDArray[np.float32], 
 def score(statistics: Sequence[npt.NDArray[np.float64]], weights: npt.NDArray[np.int64]) -> Mapping[str, npt.NDArray[np.float64]]:
     """Means of `METRICS` over N images under weights (R, N), each (R,). Images without known depth are left out.
 
-    Raises ValueError where no image has known depth.
+    NaN for a resample without any known depth. Raises ValueError where no image at all has known depth.
     """
     table = np.stack(statistics)
+    if not table[:, 0].any():
+        raise ValueError("depth: none of the images to be scored has a pixel of known depth; check the depth maps and the size")
     weighed = weights * table[:, 0]
     total = weighed.sum(axis=1)
-    if not total.all():
-        raise ValueError("depth: none of the images to be scored has a pixel of known depth; check the depth maps and the size")
-    means = weighed @ table[:, 1:] / total[:, None]
+    means = weighed @ table[:, 1:] / np.where(total > 0, total, np.nan)[:, None]
     return {name: means[:, column] for column, name in enumerate(METRICS)}

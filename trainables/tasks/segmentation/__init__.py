@@ -36,6 +36,9 @@ class SegNetHyper:
     """Factor on the number of channels of every block."""
     convolutions: tuple[int, ...] = (2, 2, 3, 3, 3)
     """Convolutions in each of the encoder's five blocks; the decoder mirrors them."""
+    void_output: int | None = None
+    """Index of a network output that stands for void: the network then has one output more than the data set has classes. Pixels
+    predicted as void count as misses. None: every output is a class."""
     size: tuple[int, int] | None = None
     """(H, W) to which images and masks are resized after the codec; scores are computed at this size. None: native size."""
 
@@ -64,7 +67,8 @@ def _imagenet(network: Any) -> None:
 
 def _statistics(predictions: Sequence[Any], batch: Any, source: Source) -> Sequence[Any]:
     masks = batch["mask"].numpy()
-    return [confusion(prediction, mask, len(source.classes)) for prediction, mask in zip(predictions, masks, strict=True)]
+    classes = len(source.classes)
+    return [confusion(found, mask, classes, source.name) for found, mask in zip(predictions, masks, strict=True)]
 
 
 def _picture(frames: Frames, prediction: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -87,19 +87,31 @@ def _layer(before: int, after: int) -> nn.Sequential:
 class SegmentationLearner(OneNetworkLearner):
     """Trains a segmentation network with cross-entropy; void pixels are ignored.
 
-    Batches hold `image` (N, 3, H, W) uint8 and `mask` (N, H, W) uint8; a prediction is a class map (H, W) uint8.
+    Batches hold `image` (N, 3, H, W) uint8 and `mask` (N, H, W) uint8; a prediction is a class map (H, W) uint8 in which 255 is
+    void.
     """
 
     def __init__(
-        self, network: nn.Module, hyper: Any, *, class_weights: Callable[[], Tensor | None], steps: int, device: str
+        self,
+        network: nn.Module,
+        hyper: Any,
+        *,
+        class_weights: Callable[[], Tensor | None],
+        steps: int,
+        device: str,
+        void_output: int | None = None,
     ) -> None:
+        """`void_output` is the index of a network output that stands for void; the other outputs are the classes, in order."""
         super().__init__(network, hyper, steps=steps, device=device)
         self._class_weights = class_weights
+        self.void_output = void_output
 
     @cached_property
     def _weights(self) -> Tensor | None:
         """Computed at the first training step: counting classes reads every training mask, and evaluation does not need it."""
         weights = self._class_weights()
+        if weights is not None and self.void_output is not None:
+            weights = torch.cat([weights[: self.void_output], torch.zeros(1), weights[self.void_output :]])
         return None if weights is None else weights.to(self.device)
 
     def outputs(self, batch: Mapping[str, Tensor]) -> Tensor:
@@ -108,20 +120,37 @@ class SegmentationLearner(OneNetworkLearner):
 
     def losses(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         target = batch["mask"].to(self.device, torch.long)
+        if self.void_output is not None:
+            target = torch.where((target >= self.void_output) & (target != VOID), target + 1, target)
         return {"loss": F.cross_entropy(self.outputs(batch), target, weight=self._weights, ignore_index=VOID)}
 
     def decode(self, outputs: Tensor, batch: Mapping[str, Tensor]) -> Sequence[Any]:  # noqa: ARG002
-        return list(outputs.argmax(dim=1).to(torch.uint8).cpu().numpy())
+        found = outputs.argmax(dim=1)
+        if self.void_output is not None:
+            found = torch.where(found == self.void_output, VOID, found - (found > self.void_output).long())
+        return list(found.to(torch.uint8).cpu().numpy())
 
 
 def segnet(hyper: Any, source: Source, steps: int, device: str, *, indices: bool) -> SegmentationLearner:
-    """A learner with a freshly initialised SegNet for the classes of a source."""
-    network = SegNet(len(source.classes), width=hyper.width, convolutions=hyper.convolutions, indices=indices)
+    """A learner with a freshly initialised SegNet for the classes of a source, and void where the hyper-parameters say so.
+
+    Raises ValueError for a void output that the network does not have.
+    """
+    classes = len(source.classes)
+    if hyper.void_output is not None and not 0 <= hyper.void_output <= classes:
+        raise ValueError(
+            f"segnet: void_output {hyper.void_output} does not exist in a network for the {classes} classes of {source.name} and "
+            f"void; give 0..{classes}"
+        )
+    outputs = classes + (hyper.void_output is not None)
+    network = SegNet(outputs, width=hyper.width, convolutions=hyper.convolutions, indices=indices)
 
     def class_weights() -> Tensor | None:
         return weights_of_classes(source, hyper.class_weights)
 
-    return SegmentationLearner(network, hyper, class_weights=class_weights, steps=steps, device=device)
+    return SegmentationLearner(
+        network, hyper, class_weights=class_weights, steps=steps, device=device, void_output=hyper.void_output
+    )
 
 
 def vgg16(network: SegNet) -> None:
