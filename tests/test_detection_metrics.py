@@ -442,8 +442,21 @@ def test_each_replicate_equals_the_metric_under_its_weights() -> None:
     for row, one in enumerate(weights):
         alone = score(statistics_, one[None])
         assert {name: each[row] for name, each in together.items()} == pytest.approx(
-            {name: each[0] for name, each in alone.items()}
+            {name: each[0] for name, each in alone.items()}, nan_ok=True
         )
+
+
+def test_a_resample_without_objects_is_nan_where_the_split_has_some_and_0_where_it_has_none() -> None:
+    item, *_ = images(9, 1)
+    detections, truth = item
+    nothing = {name: value[:0] for name, value in truth.items()}
+    some, none = matches((detections, truth), (detections, nothing)), matches((detections, nothing), (detections, nothing))
+    assert np.isfinite(score(some, np.array([[1, 0]]))["map"]).all()
+    of_some, of_none = (score(each, np.array([[0, 1]])) for each in (some, none))
+    for name in ("map", "ap50", "voc07_ap50", "recall", "missed"):
+        assert np.isnan(of_some[name]).all()
+        assert of_none[name].tolist() == [0]
+    assert of_some["background"].tolist() == of_none["background"].tolist()
 
 
 def test_scoring_resamples_in_chunks_gives_the_same_metrics(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -220,3 +220,11 @@ def test_calibration_uses_clean_images_for_joints_and_the_condition_for_people()
     on_clean, on_compressed = scoring(clean, once), scoring(compressed, once)
     assert (on_clean["missed_joints"][0], on_clean["oks_map_tuned"][0]) == (0, 0)
     assert (on_compressed["missed_joints"][0], on_compressed["oks_map_tuned"][0], on_compressed["oks_map"][0]) == (1, 1, 0)
+
+
+def test_a_resample_without_people_is_nan_where_the_split_has_some() -> None:
+    somebody, nobody = images(3, 1)[0], (found(body()[None], [0.9]), people())
+    metrics = score(matches([somebody, nobody]), np.array([[1, 0], [0, 1]]))
+    for name in ("oks_map", "ap50", "missed_joints"):
+        assert np.isfinite(metrics[name][0])
+        assert np.isnan(metrics[name][1])

@@ -63,6 +63,12 @@ def outcomes(found: npt.NDArray[np.int64], excluded: Bools, off_size: Bools) -> 
     return np.where(found < 0, unmatched, np.where(not_counted, IGNORED, RIGHT)).astype(np.int8)
 
 
+def share(part: Floats, whole: Floats, *, supported: bool) -> Floats:
+    """`part` / `whole`, (R,). Where `whole` is 0: NaN if the split has what the resample lacks (`supported`), else 0."""
+    empty = np.nan if supported else 0.0
+    return np.divide(part, whole, out=np.full(len(part), empty), where=whole > 0)
+
+
 def coco_steps(right: npt.NDArray[np.int64], objects: Floats) -> npt.NDArray[np.int64]:
     """Number of `RECALLS` reached, compared in the same floating-point arithmetic as COCO's program."""
     return np.searchsorted(RECALLS, right / objects, side="right")

@@ -28,6 +28,7 @@ from trainables.tasks.average_precision import (
     coco_steps,
     outcomes,
     outside,
+    share,
 )
 from trainables.tasks.detection.boxes import Truth
 
@@ -138,7 +139,8 @@ def score(matches: Sequence[Matches], weights: npt.NDArray[np.int64], *, thresho
     detections with a score of at least `threshold`: `precision`, `recall`, `confidence` (mean score of true positives),
     `background` (share of detections with IoU below 0.1). Each object is either found, or `misclassified` (IoU 0.5 with a
     detection of another class), or `mislocalised` (IoU 0.1 to 0.5 with one of its class), or `missed`; these shares and `recall`
-    sum to 1. Undefined values are 0: average precision without objects in the size range, a share of no detections.
+    sum to 1. A share of no detections is 0, and so is a share of objects (of a size) that no image has. A resample without objects
+    in a split that has some is NaN.
     """
     detections = sum(len(each.scores) for each in matches)
     parts = np.array_split(weights, max(1, detections * len(weights) // CHUNK))
@@ -185,8 +187,8 @@ def _average_precisions(matches: Sequence[Matches], weights: npt.NDArray[np.int6
             for column in columns:
                 under = area(states[:, column], scores[members], image[members], times, objects[:, size, label], steps)
                 sums[name] += under / len(columns)
-    present = {name: (objects[:, size] > 0).sum(axis=1) for name, (size, _, _) in curves.items()}
-    return {name: np.divide(sums[name], present[name], out=np.zeros(len(weights)), where=present[name] > 0) for name in curves}
+    present = {name: (objects[:, size] > 0).sum(axis=1).astype(np.float64) for name, (size, _, _) in curves.items()}
+    return {name: share(sums[name], present[name], supported=bool(every[:, size].any())) for name, (size, _, _) in curves.items()}
 
 
 def _curves() -> Iterable[tuple[str, tuple[int, Sequence[int], tuple[Steps, int]]]]:
@@ -214,7 +216,8 @@ def _at_threshold(matches: Sequence[Matches], weights: npt.NDArray[np.int64], th
         "background": (background, given),
         **{name: (fate, objects) for name, fate in zip(("recall", "misclassified", "mislocalised", "missed"), fates, strict=True)},
     }
-    return {name: np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0) for name, (part, whole) in shares.items()}
+    supported = bool(counts[:, 4].any())
+    return {name: share(part, whole, supported=supported and whole is objects) for name, (part, whole) in shares.items()}
 
 
 def _counts(matches: Matches, threshold: float) -> tuple[float, ...]:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trainables.contracts import CLEAN, Calibration, Condition, Source
-from trainables.tasks.average_precision import Bools, Floats, area, assigned, outcomes, outside
+from trainables.tasks.average_precision import Bools, Floats, area, assigned, outcomes, outside, share
 from trainables.tasks.pose.grouping import PUBLISHED, THRESHOLDS, Found
 from trainables.tasks.pose.skeleton import People, keypoint_similarity, labelled
 
@@ -121,14 +121,15 @@ def score(
 
     Average precisions at the published confidence threshold: `oks_map` (over OKS .50:.95), `ap50`, `ap75`, `ap_medium`, `ap_large`;
     at the threshold with index `tuned`: `oks_map_tuned`. At the threshold with index `joints`: `missed_joints` (share of labelled
-    joints) and `false_joints` (share of detected joints). Undefined values are 0: a precision without people in the size range, a
-    share of no joints.
+    joints) and `false_joints` (share of detected joints). A share of no detected joints is 0, and so is a share of people (of a
+    size) that no image has. A resample without people in a split that has some is NaN.
     """
     found = {name: _average_precision(matches, weights, PUBLISHED, name) for name in CURVES}
     found["oks_map_tuned"] = found["oks_map"] if tuned == PUBLISHED else _average_precision(matches, weights, tuned, "oks_map")
     given, right, known = (weights @ np.array([each.joints[joints] for each in matches], np.float64)).T
+    labelled_at_all = any(each.joints[joints][2] for each in matches)
     for name, part, whole in (("missed_joints", known - right, known), ("false_joints", given - right, given)):
-        found[name] = np.divide(part, whole, out=np.zeros(len(weights)), where=whole > 0)
+        found[name] = share(part, whole, supported=whole is known and labelled_at_all)
     return found
 
 
@@ -141,7 +142,9 @@ def _average_precision(matches: Sequence[Matches], weights: npt.NDArray[np.int64
     states = np.concatenate([each.states[threshold] for each in matches])[order, size, thresholds]
     people = weights.astype(np.float64) @ np.array([each.people[size] for each in matches], np.float64)
     times = np.ascontiguousarray(weights.T.astype(np.int32))
-    return np.asarray(np.mean([area(column, scores[order], image, times, people) for column in states.T], axis=0))
+    areas = np.mean([area(column, scores[order], image, times, people) for column in states.T], axis=0)
+    supported = any(each.people[size] for each in matches)
+    return np.where(people > 0, areas, np.nan if supported else 0.0)
 
 
 def calibrate(validation: Callable[[Condition], Sequence[Matches]], condition: Condition) -> Calibration:
