@@ -2,5 +2,5 @@
 
 Modules from bottom to top; each imports only modules that stand before it, and only `tracking` imports MLflow:
 
-    estimands  paper  results  tracking  recovery  words  provenance  figures  page  report
+    estimands  paper  results  tracking  recovery  words  provenance  figures  page  published  report
 """

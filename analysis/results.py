@@ -13,9 +13,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-FORMAT = b"1"
+FORMAT = b"2"
 """Format of the files that `export` writes."""
-NESTED = ("ladder", "training_levels", "parents", "hyper", "numerics", "codec_identity", "versions")
+NESTED = ("ladder", "training_levels", "parents", "hyper", "numerics", "codec_identity", "versions", "group_sizes")
 """Columns of `trials` that hold lists and dicts; the export stores them as JSON."""
 
 
@@ -37,6 +37,7 @@ class Results:
     - `recalibrated`: whether only batch-norm statistics changed
     - `parents`, `baseline`, `control`: keys of other trials
     - `hyper`, `numerics`, `data_fingerprint`, `codec_identity` (per condition), `versions` (per library), `git_commit`
+    - `group_sizes`: the number of test items in each group that is resampled whole, largest first; empty where it is unknown
     - `setup`: everything that seeds of one contrast must share, including the setups of their parents
     - `scored`, `ended`: when clean was scored and when the run last ended, in milliseconds since 1970
     """

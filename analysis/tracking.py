@@ -123,6 +123,7 @@ def _trial(client: MlflowClient, run: Run) -> dict[str, Any]:
             "numerics": _named(params, "numerics."),
             "data_fingerprint": tags["data_fingerprint"],
             "codec_identity": json.loads(tags["codec_identity"]),
+            "group_sizes": _group_sizes(json.loads(tags.get("group_sizes", "{}"))),
             "versions": json.loads(tags["versions"]),
             "git_commit": tags["git_commit"],
             "scored": _time_of(client, run, f"test/clean/{tags['metric']}"),
@@ -130,6 +131,11 @@ def _trial(client: MlflowClient, run: Run) -> dict[str, Any]:
         }
     except KeyError as error:
         raise ValueError(f"MLflow run {run.info.run_id} has no {error}: run the study again to repair it") from error
+
+
+def _group_sizes(counts: Mapping[str, int]) -> list[int]:
+    """The size of each group, largest first, from the number of groups by size; older runs state none."""
+    return [size for size in sorted(map(int, counts), reverse=True) for _ in range(counts[str(size)])]
 
 
 def _time_of(client: MlflowClient, run: Run, metric: str) -> int:

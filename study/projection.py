@@ -4,6 +4,7 @@ To log something new, add it to `trial_metrics`, `trial_params` or `trial_tags`.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
@@ -54,10 +55,11 @@ def trial_params(entry: Entry, trial: Trial) -> dict[str, Any]:
     }
 
 
-def trial_tags(entry: Entry, trial: Trial, *, baseline: str, control: str) -> dict[str, str]:
+def trial_tags(entry: Entry, trial: Trial, *, baseline: str, control: str, groups: Sequence[str]) -> dict[str, str]:
     """Everything analysis needs beside parameters and scores, since it splits no name and imports no table.
 
-    `baseline` and `control` are the keys of those trials, empty where there are none.
+    `baseline` and `control` are the keys of those trials, empty where there are none. `groups` has the group of each test item; the
+    tag `group_sizes` states the number of groups by size, which stays short for large data sets.
     """
     architecture, recipe = entry.cell.architecture, entry.cell.recipe
     ladder: dict[str, list[int | None]] = {}
@@ -76,6 +78,7 @@ def trial_tags(entry: Entry, trial: Trial, *, baseline: str, control: str) -> di
         "recalibrated": json.dumps(recipe.recalibrated),
         "codec_identity": json.dumps({label(condition): identity_of(condition) for condition in entry.conditions}),
         "data_fingerprint": trial.fingerprint,
+        "group_sizes": json.dumps(Counter(Counter(groups).values())),
         "parents": json.dumps(trial.parents),
         "baseline": baseline,
         "control": control,

@@ -130,11 +130,15 @@ class Tracker:
             run = self._find(f"tags.trial = '{trial.key}'") or self._client.create_run(
                 self._experiment, run_name=run_name(entry), tags={"kind": "trial", "trial": trial.key}
             )
-            tags = trial_tags(entry, trial, baseline=self._key(entry.baseline), control=self._key(entry.control))
+            source = self._plan.sources.get(entry.cell.dataset)
+            groups = source.test.groups if source else ()
+            # A later launch logs finished trials again, but did not make them.
+            environment = {} if run.info.status == "FINISHED" else self._environment
+            tags = trial_tags(entry, trial, baseline=self._key(entry.baseline), control=self._key(entry.control), groups=groups)
             self._client.log_batch(
                 run.info.run_id,
                 params=[Param(name, str(value)) for name, value in trial_params(entry, trial).items()],
-                tags=[RunTag(name, value) for name, value in (tags | self._environment).items()],
+                tags=[RunTag(name, value) for name, value in (tags | environment).items()],
             )
             self._runs[trial.key] = run
         return self._runs[trial.key]

@@ -64,6 +64,7 @@ def results(
                     "data_fingerprint": "d474",
                     "codec_identity": {"clean": None, **{f"jpeg-{level}": f"{level:04}" for level in ladder}},
                     "versions": {"torch": "2.15.0"},
+                    "group_sizes": [3, 3, 2],
                     "git_commit": "c0ffee",
                     "setup": json.dumps([]),
                     "scored": 1_795_363_789_752,

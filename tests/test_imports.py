@@ -24,7 +24,8 @@ ORDER = {
         *("run", "evaluate", "overview", "check", "", "__main__"),
     ),
     "analysis": (
-        *("estimands", "paper", "results", "tracking", "recovery", "words", "provenance", "figures", "page", "report", ""),
+        *("estimands", "paper", "results", "tracking", "recovery", "words", "provenance", "figures", "page", "published", "report"),
+        "",
     ),
     "search_spaces": ("space", "demo", "paper", ""),
 }
@@ -191,5 +192,6 @@ def test_the_tables_load_without_torch() -> None:
 
 
 def test_analysis_works_without_mlflow() -> None:
-    code = "import sys, analysis.recovery, analysis.paper.quotes, analysis.page; sys.exit('mlflow' in sys.modules)"
+    rooms = "analysis.recovery, analysis.paper.quotes, analysis.page, analysis.published.__main__"
+    code = f"import sys, {rooms}; sys.exit('mlflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,6 +1,7 @@
 """Results from MLflow, their parquet export, and which trials are seeds of one contrast."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,7 @@ def log(made: Results, uri: str, folder: Path) -> None:
         params = {name: trial[name] for name in PARAMS}
         params |= {f"{group}.{name}": value for group in ("hyper", "numerics") for name, value in trial[group].items()}
         tags = {name: trial[name] for name in TAGS} | {name: json.dumps(trial[name]) for name in JSON_TAGS} | {"streams": "[]"}
+        tags["group_sizes"] = json.dumps(Counter(trial["group_sizes"]))
         client.log_batch(
             run_id,
             metrics=[Metric(f"test/clean/{trial['metric']}", 0.5, trial["scored"], 0)],
@@ -106,7 +108,7 @@ def test_an_export_of_another_format_is_refused_in_one_line(tmp_path: Path) -> N
     export(results(SCORES), tmp_path)
     table = pq.read_table(tmp_path / "scores.parquet")
     pq.write_table(table.replace_schema_metadata({"format": "7", "study": "hand"}), tmp_path / "scores.parquet")
-    with pytest.raises(ValueError, match=r"scores.parquet: format 7, but this version reads format 1: write it again") as raised:
+    with pytest.raises(ValueError, match=r"scores.parquet: format 7, but this version reads format 2: write it again") as raised:
         load_export(tmp_path)
     assert "\n" not in str(raised.value)
 

@@ -134,7 +134,7 @@ def test_mean_validation_is_the_mean_over_the_same_conditions_for_every_recipe(r
         assert trial.data.metrics["val/miou"] == pytest.approx(sum(of_levels) / 3)
 
 
-def test_runs_carry_what_analysis_needs(runs: list[Run]) -> None:
+def test_runs_carry_what_analysis_needs(launched: Launched, runs: list[Run]) -> None:
     run = trials(runs)["segnet/jpeg/constant-5"]
     assert run.data.params["hyper.width"] == "0.25"
     tags = run.data.tags
@@ -143,6 +143,17 @@ def test_runs_carry_what_analysis_needs(runs: list[Run]) -> None:
     assert json.loads(tags["parents"]) == [trials(runs)["segnet/clean/baseline"].data.tags["trial"]]
     assert tags["control"] == trials(runs)["segnet/clean/continued"].data.tags["trial"]
     assert "torch" in json.loads(tags["versions"])
+    test_items = len(launched.plan.sources["street_scenes"].test.names)
+    assert sum(int(size) * count for size, count in json.loads(tags["group_sizes"]).items()) == test_items
+
+
+def test_a_finished_trial_keeps_the_commit_that_it_was_made_with(launched: Launched, runs: list[Run]) -> None:
+    entry = launched.plan.entries[0]
+    tracker = Tracker(launched.uri, launched.plan)
+    tracker._environment = {"versions": "{}", "git_commit": "later"}
+    tracker.project(entry, "FINISHED")
+    again = trials(all_runs(launched.uri))[entry.cell.name]
+    assert again.data.tags == trials(runs)[entry.cell.name].data.tags
 
 
 def test_the_panel_of_predictions_is_an_artifact(launched: Launched, runs: list[Run]) -> None:
