@@ -26,7 +26,7 @@ ORDER = {
     "analysis": (
         *("estimands", "paper", "results", "tracking", "recovery", "words", "provenance", "figures", "page", "report", ""),
     ),
-    "search_spaces": ("space", "demo", "paper", ""),
+    "search_spaces": ("space", "demo", "paper", "real", ""),
 }
 """The rooms of each package from bottom to top; the empty name is the package itself. A room imports only from rooms below it."""
 
