@@ -17,8 +17,8 @@ from trainables.networks.trunks import MOBILENET_V2_CHANNELS, MOBILENET_V2_ENDS,
 
 LAYERS = len(MOBILENET_V2_ENDS)
 """Parts of the trunk that `trainable_layers` counts: the blocks of one stride each."""
-PYRAMID = slice(2, 5)
-"""Strides of the pyramid, 8, 16 and 32, as a slice of the trunk's; torchvision adds stride 64 by pooling."""
+FIRST = 2
+"""The first of the trunk's five strides that the pyramid uses: 8, 16 and 32; torchvision adds stride 64 by pooling."""
 CHANNELS = 128
 """Channels of the pyramid."""
 ANCHORS = ((16, 24), (32, 48), (64, 96), (128, 192))
@@ -38,7 +38,7 @@ def mobilenet_v2_fpn(hyper: Any, classes: int, norm: Callable[[int], nn.Module])
     frozen = LAYERS - hyper.trainable_layers
     for block in trunk[: MOBILENET_V2_ENDS[frozen - 1] + 1 if frozen else 0]:
         block.requires_grad_(False)
-    ends, channels = MOBILENET_V2_ENDS[PYRAMID], MOBILENET_V2_CHANNELS[PYRAMID]
+    ends, channels = MOBILENET_V2_ENDS[FIRST:], MOBILENET_V2_CHANNELS[FIRST:]
     levels = [str(level) for level in range(len(ends))]
     backbone = BackboneWithFPN(trunk, dict(zip(map(str, ends), levels, strict=True)), list(channels), CHANNELS)
     return FasterRCNN(
@@ -62,7 +62,7 @@ def imagenet(network: FasterRCNN) -> None:
 
     Raises ValueError where they are not available, or where the network has another backbone.
     """
-    body = getattr(network.backbone, "body", {})
+    body: Any = network.backbone.body if isinstance(network.backbone, BackboneWithFPN) else {}
     if str(MOBILENET_V2_ENDS[-1]) not in body:
         raise ValueError(
             "faster_rcnn_mobilenet_v2: initial weights 'imagenet' fit only backbone='mobilenet_v2_fpn'; "
