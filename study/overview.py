@@ -15,7 +15,7 @@ from study.plan import Entry, Plan, earlier_trials, predicted_bytes, store_needs
 from trainables import ARCHITECTURES, CODECS, DATASETS, default_store, find_dataset, recipes
 
 SCHEMA = 1
-FEW = 12
+FEW = 7
 """Longest list of names that the text prints in full; of longer ones it prints the count, JSON holds all."""
 Row = dict[str, Any]
 

@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import FrozenInstanceError, dataclass, replace
 from typing import Any
 
@@ -28,8 +28,17 @@ def bench(request: pytest.FixtureRequest) -> Bench:
     return Bench.of(architecture, reduced(architecture), dataset.source(None))
 
 
+SMALL: Mapping[str, Mapping[str, Any]] = {
+    "unet_mobilenet_v2": {"decoder": (16, 16, 8, 8)},
+    "faster_rcnn_mobilenet_v2": {"min_size": 96, "max_size": 128, "frozen_batch_norm": False, "trainable_layers": 5},
+}
+"""Hyper-parameters for a quick test of architectures that the demo lacks and that no variant in the demo stands for."""
+
+
 def reduced(architecture: Architecture) -> Any:
     """Hyper-parameters of the demo's reduced network: the architecture's own or, if the demo lacks it, those of a variant of it."""
+    if architecture.name in SMALL:
+        return hyper_of(architecture, SMALL[architecture.name])
     budgets = SPACES["demo"].budgets
     like = {name: budget for name, budget in budgets.items() if same_network(ARCHITECTURES[name], architecture)}
     budget = budgets.get(architecture.name) or next(iter(like.values()), None)

@@ -15,6 +15,7 @@ from study.__main__ import main
 from study.check.data import architecture_findings, data_findings, open_source
 from study.check.findings import NAMED, Finding, without_secrets
 from study.check.machine import codec_findings, gpu_finding, read_probe, storage_findings, store_findings, tracking_finding
+from study.plan import Needs
 from trainables import CODECS, DATASETS, Architecture, Condition, Folder, Frames, Source
 from trainables.data.inspection import luminance
 
@@ -406,7 +407,7 @@ class Many(Sequence[str]):
         raise AssertionError("iterating over all names would take too long")
 
 
-NEED = frozenset({("train", Condition(codec="jpeg", level=10), None)})
+NEED: Needs = frozenset({("train", Condition(codec="jpeg", level=10), None)})
 
 
 def test_a_disk_that_is_too_small_for_the_study_is_an_error(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:

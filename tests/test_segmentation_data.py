@@ -204,9 +204,9 @@ def test_a_camvid_target_is_the_annotation_with_label_11_as_void(tree: Path) -> 
     assert (target.tolist(), target.dtype) == (expected, np.dtype(np.uint8))
 
 
-def test_without_a_test_list_val_is_the_test_split_and_the_last_tenth_of_each_sequence_validates(tmp_path: Path) -> None:
+def test_without_a_test_list_val_is_the_test_split_and_the_last_fifth_of_each_sequence_validates(tmp_path: Path) -> None:
     source = camvid(make_tree(tmp_path, ("train", "val")))
-    held_out = ["train/0001TP_00027.png", "train/0001TP_00028.png", "train/0006R0_00004.png"]
+    held_out = [*(f"train/0001TP_{frame:05d}.png" for frame in range(24, 29)), "train/0006R0_00004.png"]
     assert list(source.test.names) == relative("val")
     assert list(source.val.names) == held_out
     assert list(source.train.names) == [name for name in relative("train") if name not in held_out]
@@ -298,8 +298,10 @@ def test_the_real_camvid_opens_with_its_counts() -> None:
         pytest.skip("STUDY_TEST_DATA is not set; set it to a folder that contains camvid/CamVid")
     source = DATASETS["camvid"].source(Path(place) / "camvid" / "CamVid")
     counts = {name: len(split.names) for name, split in splits(source).items()}
-    # 367 / 101 / 233 is the complete set. The tree without a test list has 180 + 60; 3 + 4 + 10 of the 180 validate.
-    assert counts in ({"train": 367, "val": 101, "test": 233}, {"train": 163, "val": 17, "test": 60})
+    # 367 / 101 / 233 is the complete set. The tree without a test list has 180 + 60; 6 + 9 + 20 of the 180 validate.
+    assert counts in ({"train": 367, "val": 101, "test": 233}, {"train": 145, "val": 35, "test": 60})
+    if counts["test"] == 60:
+        assert [source.test.groups.count(group) for group in dict.fromkeys(source.test.groups)] == [10] * 6
     for split in splits(source).values():
         for index in some(split):
             assert split.frames(index).shape == (1, 360, 480, 3)

