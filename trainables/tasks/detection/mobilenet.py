@@ -39,8 +39,8 @@ def mobilenet_v2_fpn(hyper: Any, classes: int, norm: Callable[[int], nn.Module])
     for block in trunk[: MOBILENET_V2_ENDS[frozen - 1] + 1 if frozen else 0]:
         block.requires_grad_(False)
     ends, channels = MOBILENET_V2_ENDS[FIRST:], MOBILENET_V2_CHANNELS[FIRST:]
-    levels = [str(level) for level in range(len(ends))]
-    backbone = BackboneWithFPN(trunk, dict(zip(map(str, ends), levels, strict=True)), list(channels), CHANNELS)
+    names = [str(place) for place in range(len(ends))]
+    backbone = BackboneWithFPN(trunk, dict(zip(map(str, ends), names, strict=True)), list(channels), CHANNELS)
     return FasterRCNN(
         backbone,
         min_size=hyper.min_size,
@@ -51,7 +51,7 @@ def mobilenet_v2_fpn(hyper: Any, classes: int, norm: Callable[[int], nn.Module])
         rpn_post_nms_top_n_train=300,
         rpn_post_nms_top_n_test=150,
         box_batch_size_per_image=128,
-        box_roi_pool=MultiScaleRoIAlign(levels, POOLED, 2),
+        box_roi_pool=MultiScaleRoIAlign(names, POOLED, 2),
         box_head=TwoMLPHead(CHANNELS * POOLED**2, HIDDEN),
         box_predictor=FastRCNNPredictor(HIDDEN, classes + 1),
     )
