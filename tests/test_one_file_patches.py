@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,7 @@ def test_one_file_is_enough_and_the_conformance_tests_cover_it(
     assert _plans(tmp_path) == plans
 
 
+@cache
 def _plans(root: Path) -> str:
     """Keys and conditions of every trial that the demo and the paper's space plan, computed by a copy of the project."""
     code = """

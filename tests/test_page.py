@@ -238,5 +238,5 @@ def test_report_writes_a_page_with_real_predictions_and_prints_its_path(
     assert html.count("data:image/webp;base64,") == 2
     assert len(html) < 5_000_000
     names = {path.name for path in (target / "figures").iterdir()}
-    assert "segnet-street_scenes-jpeg-miou-by-level.svg" in names
+    assert "segnet-some_streets-jpeg-miou-by-level.svg" in names
     assert len(names) == 3 * 4

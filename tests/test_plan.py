@@ -194,7 +194,7 @@ def test_a_codec_that_joins_the_table_does_not_change_the_plan_of_a_space(
     tmp_path: Path, space: Space, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = plan(tmp_path, space=space)
-    monkeypatch.setitem(CODECS, "webp", Webp())  # type: ignore[arg-type]
+    monkeypatch.setitem(CODECS, "webp", Webp())
     after = plan(tmp_path, space=space)
     assert keys(after) == keys(before)
     assert [entry.conditions for entry in after.entries] == [entry.conditions for entry in before.entries]

@@ -143,7 +143,7 @@ def test_runs_carry_what_analysis_needs(launched: Launched, runs: list[Run]) -> 
     assert json.loads(tags["parents"]) == [trials(runs)["segnet/clean/baseline"].data.tags["trial"]]
     assert tags["control"] == trials(runs)["segnet/clean/continued"].data.tags["trial"]
     assert "torch" in json.loads(tags["versions"])
-    test_items = len(launched.plan.sources["street_scenes"].test.names)
+    test_items = len(launched.plan.sources["tests.few:SOME"].test.names)
     assert sum(int(size) * count for size, count in json.loads(tags["group_sizes"]).items()) == test_items
 
 

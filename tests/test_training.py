@@ -468,7 +468,7 @@ def test_a_level_outside_the_codecs_range_is_refused(workload: Workload) -> None
 
 def test_weights_of_another_shape_are_refused_in_one_line(workload: Workload) -> None:
     wider = weights(replace(workload, hyper=replace(workload.hyper, width=0.25)))
-    with pytest.raises(ValueError, match=r"^weights do not fit segnet: size mismatch for encoder\.0.*, expected ") as refused:
+    with pytest.raises(ValueError, match=r"^weights do not fit segnet: size mismatch for encoder\.0.* instead of ") as refused:
         list(evaluate(workload, wider, conditions=[CLEAN]))
     assert "\n" not in str(refused.value)
 

@@ -13,7 +13,13 @@ from study.run import Outcome, run
 from study.tracking import default_uri
 from trainables import Folder
 
-TINY = replace(DEMO, name="tiny", cells=STILLS, budgets={"segnet": replace(DEMO.budgets["segnet"], epochs=1)})
+TINY = replace(
+    DEMO,
+    name="tiny",
+    data={"segmentation": "tests.few:SOME"},
+    cells=STILLS,
+    budgets={"segnet": replace(DEMO.budgets["segnet"], epochs=1)},
+)
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,8 @@ def outcomes(found: npt.NDArray[np.int64], excluded: Bools, off_size: Bools) -> 
 def share(part: Floats, whole: Floats, *, supported: bool) -> Floats:
     """`part` / `whole`, (R,). Where `whole` is 0: NaN if the split has what the resample lacks (`supported`), else 0."""
     empty = np.nan if supported else 0.0
-    return np.divide(part, whole, out=np.full(len(part), empty), where=whole > 0)
+    shares: Floats = np.divide(part, whole, out=np.full(len(part), empty), where=whole > 0)
+    return shares
 
 
 def coco_steps(right: npt.NDArray[np.int64], objects: Floats) -> npt.NDArray[np.int64]:
