@@ -447,10 +447,9 @@ def test_each_replicate_equals_the_metric_under_its_weights() -> None:
 
 
 def test_a_resample_without_objects_is_nan_where_the_split_has_some_and_0_where_it_has_none() -> None:
-    item, *_ = images(9, 1)
-    detections, truth = item
-    nothing = {name: value[:0] for name, value in truth.items()}
-    some, none = matches((detections, truth), (detections, nothing)), matches((detections, nothing), (detections, nothing))
+    ((detections, objects),) = images(9, 1)
+    empty = (detections, truth())
+    some, none = matches((detections, objects), empty), matches(empty, empty)
     assert np.isfinite(score(some, np.array([[1, 0]]))["map"]).all()
     of_some, of_none = (score(each, np.array([[0, 1]])) for each in (some, none))
     for name in ("map", "ap50", "voc07_ap50", "recall", "missed"):
