@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from study.cells import Cell
-from trainables import DATASETS, find_dataset, is_reference, suggestion
+from trainables import DATASETS, Architecture, find_dataset, is_reference, suggestion
 
 
 def read_data_flags(flags: Sequence[str], own: Iterable[str] = ()) -> tuple[dict[str, str], dict[str, Path]]:
@@ -27,7 +27,7 @@ def read_data_flags(flags: Sequence[str], own: Iterable[str] = ()) -> tuple[dict
             reference = known.get(value, value)
             if not is_reference(reference) and (reference not in DATASETS or DATASETS[reference].task != key):
                 of_task = [name for name, each in known.items() if find_dataset(each).task == key]
-                raise ValueError(f"--data {flag}: unknown data set {value!r} for {key}; known are {', '.join(of_task)}")
+                raise ValueError(f"--data {flag}: unknown data set {value!r} for {key}; {suggestion(value, of_task)}")
             chosen[key] = reference
         else:
             raise ValueError(
@@ -38,7 +38,7 @@ def read_data_flags(flags: Sequence[str], own: Iterable[str] = ()) -> tuple[dict
 
 def read_baseline_flags(flags: Sequence[str], cells: Sequence[Cell]) -> dict[str, Path]:
     """Weights files that take the place of trained baselines, by architecture. Raises ValueError for an ambiguous flag."""
-    architectures = list(dict.fromkeys(cell.architecture.name for cell in cells))
+    architectures = list(dict.fromkeys(cell.architecture.name for cell in cells if isinstance(cell.architecture, Architecture)))
     own: dict[str, Path] = {}
     for flag in flags:
         name, _, path = flag.rpartition("=")

@@ -88,6 +88,9 @@ class Growth(Protocol):
     def entries(self, plan: "Plan") -> Sequence[Entry]:
         """Every further entry that is known at this point; entries the plan has already are ignored."""
 
+    def more(self, plan: "Plan") -> bool:
+        """Whether entries that are not known yet may follow."""
+
     def hyper(self, plan: "Plan", entry: Entry) -> Hyper | None:
         """Hyper-parameters of an entry in addition to its budget's, `schedule.NAME` for its schedule's; None while unknown."""
 
@@ -97,6 +100,9 @@ class Fixed:
 
     def entries(self, plan: "Plan") -> Sequence[Entry]:  # noqa: ARG002
         return ()
+
+    def more(self, plan: "Plan") -> bool:  # noqa: ARG002
+        return False
 
     def hyper(self, plan: "Plan", entry: Entry) -> Hyper | None:  # noqa: ARG002
         return {}

@@ -43,7 +43,9 @@ class PlanSearcher(Searcher):
             self._live[trial_id] = entry
             self._started(entry)
             return self._plan.job(entry).to_config()
-        return None if self._live else Searcher.FINISHED
+        # FINISHED as soon as nothing can follow: Tune then ends idle actors, which otherwise might die and be reused dead.
+        waits = self._live and (self._todo or self._plan.growth.more(self._plan))
+        return None if waits else Searcher.FINISHED
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Note when a trial is trained: its children need its weights, not its scores."""

@@ -14,7 +14,9 @@ def streets(train: int, val: int, test: int) -> Source:
         name: scenes_split(seed, count, STREET, class_map)
         for seed, (name, count) in enumerate({"train": train, "val": val, "test": test}.items())
     }
-    return replace(DATASETS["street_scenes"].source(None), **splits)  # type: ignore[arg-type]
+    source = DATASETS["street_scenes"].source(None)
+    name, fingerprint = f"streets_{train}_{val}_{test}", f"{train:06x}{val:05x}{test:05x}"
+    return replace(source, name=name, fingerprint=fingerprint, **splits)  # type: ignore[arg-type]
 
 
 def few_streets() -> Source:

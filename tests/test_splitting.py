@@ -1,7 +1,9 @@
+from dataclasses import replace
 from hashlib import sha256
 
 import pytest
 
+from trainables import DATASETS
 from trainables.data.splitting import blocks, by_blocks, by_hash
 
 
@@ -56,3 +58,8 @@ def test_the_hash_of_its_name_decides_an_items_split() -> None:
 def test_groups_are_ten_consecutive_frames_and_do_not_cross_sequences() -> None:
     frames = [f"{sequence}/{number:02d}" for sequence in "ab" for number in range(12)]
     assert blocks(frames, lambda name: name[0]) == [*["a/00"] * 10, *["a/10"] * 2, *["b/00"] * 10, *["b/10"] * 2]
+
+
+def test_an_opened_data_set_has_the_name_of_its_entry() -> None:
+    mine = replace(DATASETS["street_scenes"], name="mine")
+    assert mine.source(None).name == "mine"

@@ -5,7 +5,7 @@ To add a codec, a schedule, a data set or an architecture, write a value of the 
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args, runtime_checkable
 
@@ -231,12 +231,12 @@ class Dataset:
         if self.make is not None:
             if path is not None:
                 raise ValueError(f"--data {self.name}={path}: {self.name} is embedded and takes no path; drop the flag")
-            return self.make()
+            return replace(self.make(), name=self.name)
         if path is None or self.open is None:
             raise ValueError(f"no path given for data set {self.name}: pass --data {self.name}=PATH (expects {self.summary})")
         if not path.is_dir():
             raise ValueError(f"--data {self.name}={path}: no such directory")
-        return self.open(path)
+        return replace(self.open(path), name=self.name)
 
 
 @dataclass(frozen=True, kw_only=True)

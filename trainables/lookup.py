@@ -52,9 +52,9 @@ def find_named(name: str, table: Mapping[str, T], kind: type[Any] | tuple[type[A
     try:
         module = import_module(module_name)
     except Exception as error:  # a user's module may raise anything
+        searched = f"; searched {Path.cwd()} and Python's path" if isinstance(error, ModuleNotFoundError) else ""
         raise ValueError(
-            f"{what} {name!r}: cannot import {module_name} ({type(error).__name__}: {' '.join(str(error).split())}); "
-            f"searched {Path.cwd()} and Python's path"
+            f"{what} {name!r}: cannot import {module_name} ({type(error).__name__}: {' '.join(str(error).split())}){searched}"
         ) from error
     if not hasattr(module, attribute):
         names = [known for known, value in vars(module).items() if isinstance(value, kind)]
