@@ -44,7 +44,7 @@ wheel: setup ## build the wheel, install it in an empty environment, run it and 
 	scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && $(UV) venv --quiet "$$scratch/env" && \
 	VIRTUAL_ENV="$$scratch/env" $(BIN)/uv $(INSTALL) dist/*.whl && \
 	(cd "$$scratch" && env/bin/study list && env/bin/python -m analysis.paper > /dev/null) && \
-	STUDY_ENVIRONMENT="$$scratch/env" $(BIN)/pytest -n 0 -m wheel
+	STUDY_ENVIRONMENT="$$scratch/env" $(BIN)/pytest --dist load -m wheel
 
 lock: setup ## solve the dependencies again
 	$(UV) pip compile pyproject.toml --group dev --universal --upgrade --quiet --no-header --no-annotate --output-file requirements.lock

@@ -116,7 +116,7 @@ def disk(plan: Plan) -> dict[str, Any]:
     """Predicted size of the store for a plan, and its limit, in bytes."""
     store, needs = default_store(), store_needs(plan)
     predicted = sum(predicted_bytes(store, source, needs[name]) for name, source in plan.sources.items())
-    return {"root": str(store.root), "limit_bytes": store.limit, "predicted_bytes": predicted}
+    return {"root": str(store.folder), "limit_bytes": store.limit, "predicted_bytes": predicted}
 
 
 def plan_text(plan: Plan, rows: Sequence[Row], encoded: Mapping[str, Any]) -> Group:

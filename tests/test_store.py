@@ -360,7 +360,7 @@ def build_on_a_full_disk(root: Path) -> str:
 @pytest.mark.slow
 def test_a_full_disk_is_reported_with_the_file_and_leaves_nothing_behind(store: Store) -> None:
     message = in_a_child(build_on_a_full_disk, store.root)
-    assert f"cannot build {store.root}/street_scenes-" in message
+    assert f"cannot build {store.folder}/street_scenes-" in message
     assert message.endswith("/val/raw.pack: File too large; free disk space, or set STUDY_STORE")
     assert not [path for path in store.root.rglob("*") if path.suffix in {".pack", ".building"}]
 
@@ -390,15 +390,15 @@ def place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 def test_the_store_marks_its_own_directory_below_study_store(place: Path) -> None:
     store = default_store()
-    assert store.root == place / OWN == place / "encoded-imagery"
-    assert [path.name for path in store.root.iterdir()] == [TAG] == ["CACHEDIR.TAG"]
-    assert (store.root / TAG).read_text().splitlines()[0] == SIGNATURE == "Signature: 8a477f597d28d172789f06886806bc55"
+    assert store.folder == place / OWN == place / "encoded-imagery"
+    assert [path.name for path in store.folder.iterdir()] == [TAG] == ["CACHEDIR.TAG"]
+    assert (store.folder / TAG).read_text().splitlines()[0] == SIGNATURE == "Signature: 8a477f597d28d172789f06886806bc55"
 
 
 def test_opening_the_store_again_changes_nothing(place: Path) -> None:
     default_store()
     before = (place / OWN / TAG).stat().st_mtime_ns
-    assert default_store().root == place / OWN
+    assert default_store().folder == place / OWN
     assert (place / OWN / TAG).stat().st_mtime_ns == before
 
 
@@ -444,7 +444,7 @@ def test_an_unmarked_directory_that_holds_files_is_refused_in_one_line(place: Pa
 
 def test_an_empty_unmarked_directory_becomes_the_stores_own(place: Path) -> None:
     (place / OWN).mkdir(parents=True)
-    assert (default_store().root / TAG).is_file()
+    assert (default_store().folder / TAG).is_file()
 
 
 @pytest.mark.parametrize("value", ["", None], ids=["empty", "unset"])
@@ -455,19 +455,19 @@ def test_without_study_store_the_store_is_in_the_cache_of_the_home_directory(
     for name, setting in (("STUDY_STORE", value), ("XDG_CACHE_HOME", cache)):
         monkeypatch.delenv(name, raising=False) if setting is None else monkeypatch.setenv(name, setting)
     monkeypatch.chdir(place.parent)
-    assert default_store().root == place.parent / "home" / ".cache" / "compression-study" / OWN
+    assert default_store().folder == place.parent / "home" / ".cache" / "compression-study" / OWN
     assert [path.name for path in place.parent.iterdir()] == ["home"]  # nothing in the working directory
 
 
 def test_without_study_store_the_store_is_in_xdg_cache_home(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STUDY_STORE", "")
     monkeypatch.setenv("XDG_CACHE_HOME", str(place.parent / "cache"))
-    assert default_store().root == place.parent / "cache" / "compression-study" / OWN
+    assert default_store().folder == place.parent / "cache" / "compression-study" / OWN
 
 
 def test_study_store_may_begin_with_the_home_directory(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STUDY_STORE", "~/fast")
-    assert default_store().root == place.parent / "home" / "fast" / OWN
+    assert default_store().folder == place.parent / "home" / "fast" / OWN
 
 
 @pytest.mark.usefixtures("place")
@@ -493,5 +493,16 @@ def test_the_default_limit_is_half_of_the_free_disk_and_at_most_100_gigabytes(
         monkeypatch.setenv("STUDY_STORE_GB", value)
     limit = default_store().limit
     assert 0 < limit <= 100 * 10**9
-    free = os.statvfs(default_store().root)
+    free = os.statvfs(default_store().folder)
     assert limit == pytest.approx(min(100 * 10**9, free.f_bavail * free.f_frsize / 2), rel=0.05)
+
+
+def test_packs_of_others_beside_the_store_survive_an_eviction_whoever_made_the_store(tmp_path: Path, streets: Source) -> None:
+    foreign = tmp_path / ".git" / "objects" / "pack-1.pack"
+    foreign.parent.mkdir(parents=True)
+    foreign.write_bytes(b"months of work")
+    store = Store(tmp_path, 1)
+    for level in (50, 5):
+        store.imagery(streets, "val").item(0, Condition(codec="jpeg", level=level))
+    assert foreign.read_bytes() == b"months of work"
+    assert len(store.packs()) == 1

@@ -155,7 +155,7 @@ def store_findings(uses: Sequence[tuple[Source, Needs]] = ()) -> Iterator[Findin
     """The store: its directory, its limit, and free disk space compared with what a study will store."""
     try:
         store = default_store()
-        with tempfile.TemporaryFile(dir=store.root):
+        with tempfile.TemporaryFile(dir=store.folder):
             pass
     except ValueError as trouble:
         yield error("store", str(trouble))
@@ -164,10 +164,10 @@ def store_findings(uses: Sequence[tuple[Source, Needs]] = ()) -> Iterator[Findin
         yield error("store", f"cannot write {trouble.filename} ({trouble.strerror}); set STUDY_STORE to a writable directory")
         return
     sizes = {path: size for _, size, path in store.listing()}
-    system = os.statvfs(store.root)
+    system = os.statvfs(store.folder)
     used, free = sum(sizes.values()), system.f_bavail * system.f_frsize
-    facts = {"root": str(store.root), "limit": store.limit, "used": used, "free": free}
-    state = f"{store.root}: {decimal(used)} of at most {decimal(store.limit)} used, {decimal(free)} free on its disk"
+    facts = {"root": str(store.folder), "limit": store.limit, "used": used, "free": free}
+    state = f"{store.folder}: {decimal(used)} of at most {decimal(store.limit)} used, {decimal(free)} free on its disk"
     if not any(needs for _, needs in uses):
         yield ok("store", state, **facts)
         return
@@ -176,7 +176,7 @@ def store_findings(uses: Sequence[tuple[Source, Needs]] = ()) -> Iterator[Findin
     except Exception as trouble:  # an unreadable item is named when all items are read
         yield warning("store", f"{state}; cannot predict what the study needs ({root_cause(trouble)})", **facts)
         return
-    ours = tuple(store.root / f"{source.name}-{source.fingerprint}" for source, _ in uses)
+    ours = tuple(store.folder / f"{source.name}-{source.fingerprint}" for source, _ in uses)
     there = sum(size for path, size in sizes.items() if any(path.is_relative_to(folder) for folder in ours))
     missing = max(0, min(predicted, store.limit) - there)
     facts |= {"predicted": predicted, "missing": missing}

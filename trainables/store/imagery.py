@@ -125,12 +125,31 @@ class Building(NamedTuple):
 
 @dataclass(frozen=True)
 class Store:
-    """A directory of packs on this machine, and its size limit."""
+    """Packs on this machine, and their size limit."""
 
     root: Path
-    """The marked directory that belongs to the store alone."""
+    """Directory that holds the store's own one, and perhaps other people's files."""
     limit: int
     """Bytes."""
+
+    @property
+    def folder(self) -> Path:
+        """The marked directory that belongs to the store alone. Nothing is written or removed outside it."""
+        return self.root / OWN
+
+    def mark(self) -> None:
+        """Create the store's directory with its tag. Raises ValueError where it holds files and no tag."""
+        folder, tag = self.folder, self.folder / TAG
+        if tag.is_file():
+            return
+        if folder.exists() and any(not path.name.startswith(f".{TAG}") for path in folder.iterdir()):
+            raise ValueError(
+                f"{folder} holds files that are not the store's (no {TAG}): move them away, or set STUDY_STORE to another place"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = folder / f".{TAG}.{os.getpid()}"
+        temporary.write_text(f"{SIGNATURE}\n# Encoded imagery of compression-study. It may be deleted at any time.\n")
+        temporary.replace(tag)
 
     def imagery(self, source: Source, split: SplitName, derived: Derived | None = None) -> "Stored":
         """A split of a source, or the data derived from it, read through the store."""
@@ -143,7 +162,7 @@ class Store:
     def listing(self) -> list[tuple[float, int, Path]]:
         """Time of the last opening, size in bytes and path of every pack in the store."""
         packs = []
-        for path in self.root.rglob("*.pack"):
+        for path in self.folder.rglob("*.pack"):
             with suppress(FileNotFoundError):  # another process evicted it
                 found = path.stat()
                 packs.append((found.st_mtime, found.st_size, path))
@@ -253,7 +272,7 @@ class Stored:
 
     def _path(self, condition: Condition) -> Path:
         name = "-".join(self._parts(condition))
-        return self.store.root / f"{self.source.name}-{self.source.fingerprint}" / self.split / f"{name}.pack"
+        return self.store.folder / f"{self.source.name}-{self.source.fingerprint}" / self.split / f"{name}.pack"
 
     def _read(self, index: int, condition: Condition) -> tuple[bytes, Shape]:
         """An item of a pack, after repairing the pack where it is damaged."""
@@ -284,6 +303,7 @@ class Stored:
             return
         if self.derived is None and condition != CLEAN and self._keeps_raw:
             yield from self._build(CLEAN, each)
+        self.store.mark()
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):  # one builder at a time; the lock ends with the process that holds it
             if is_intact(path, items, every=again):  # another process built it while this one waited
@@ -339,32 +359,17 @@ def default_store() -> Store:
     ValueError for a limit that is not a positive number, and for a directory of that name that the store did not make.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    root = Path(os.environ.get("STUDY_STORE") or cache / "compression-study").expanduser() / OWN
-    _mark(root)
+    store = Store(Path(os.environ.get("STUDY_STORE") or cache / "compression-study").expanduser(), 0)
+    store.mark()
     told = os.environ.get("STUDY_STORE_GB")
     if not told:
-        system = os.statvfs(root)
-        taken = sum(size for _, size, _ in Store(root, 0).listing())
-        return Store(root, min(100 * GIGABYTE, (system.f_bavail * system.f_frsize + taken) // 2))
+        system = os.statvfs(store.folder)
+        taken = sum(size for _, size, _ in store.listing())
+        return replace(store, limit=min(100 * GIGABYTE, (system.f_bavail * system.f_frsize + taken) // 2))
     try:
         gigabytes = float(told)
     except ValueError:
         gigabytes = -1.0
     if not 0 < gigabytes < math.inf:
         raise ValueError(f"STUDY_STORE_GB={told!r}: expected a positive number of gigabytes")
-    return Store(root, int(gigabytes * GIGABYTE))
-
-
-def _mark(root: Path) -> None:
-    """Create the store's directory with its tag. Raises ValueError where it holds files and no tag."""
-    tag = root / TAG
-    if tag.is_file():
-        return
-    if root.exists() and any(not path.name.startswith(f".{TAG}") for path in root.iterdir()):
-        raise ValueError(
-            f"{root} holds files that are not the store's (no {TAG}): move them away, or set STUDY_STORE to another place"
-        )
-    root.mkdir(parents=True, exist_ok=True)
-    temporary = root / f".{TAG}.{os.getpid()}"
-    temporary.write_text(f"{SIGNATURE}\n# Encoded imagery of compression-study. It may be deleted at any time.\n")
-    temporary.replace(tag)
+    return replace(store, limit=int(gigabytes * GIGABYTE))
