@@ -26,10 +26,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def store_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Encoded imagery goes to a folder of its own, for Ray's workers too, and not to the user's cache."""
+def caches_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Encoded imagery and compiled networks go to fresh directories, for Ray's workers too.
+
+    torch's kernels, cached under one setting of the instruction set, compute garbage under another.
+    """
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("STUDY_STORE", str(tmp_path_factory.mktemp("store")))
+        patched.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path_factory.mktemp("inductor")))
         yield
 
 

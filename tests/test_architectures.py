@@ -215,5 +215,5 @@ def test_a_network_with_a_declared_void_output_conforms(segnet: Architecture, hy
 
 def test_a_data_set_with_too_few_items_is_refused(segnet: Architecture, hyper: Any, streets: Source) -> None:
     small = replace(streets, test=replace(streets.test, count=3))  # type: ignore[type-var]
-    with pytest.raises(ValueError, match="street_scenes: split test has fewer than 4 items"):
+    with pytest.raises(ValueError, match="streets_12_4_6: split test has fewer than 4 items"):
         list(try_out(segnet, hyper, small))
