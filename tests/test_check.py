@@ -463,8 +463,11 @@ def test_the_json_output_holds_every_finding_and_the_versions(
 @pytest.mark.slow
 @pytest.mark.usefixtures("store")
 def test_every_node_of_a_cluster_reads_the_storage_and_the_cluster_keeps_running(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("study.check.machine.NODE_SECONDS", 300.0)  # a busy machine starts Ray's workers slowly
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     try:
         cluster.add_node(num_cpus=1)
