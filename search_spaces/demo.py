@@ -6,7 +6,7 @@ retrained at quality 5: detection mAP .15 and .18, depth RMSE 10.7 m and 9.6 m, 
 streams fused: top-1 .68 and .77.
 """
 
-from search_spaces.space import Budget, Hyper, Space
+from search_spaces.space import Budget, Hyper, Retraining, Space
 
 SEGNET: Hyper = {
     "batch_size": 6,
@@ -105,13 +105,16 @@ DEMO = Space(
     },
     codecs=("jpeg", "h264"),
     cells=(*STILLS, *CLIPS),
-    validation={"jpeg": (15, 5), "h264": (40,)},
+    validation={"jpeg": (10,), "h264": (40,)},
     budgets={
-        **{name: Budget(initial="none", epochs=8, hyper=SEGNET) for name in ("segnet", "segnet_bilinear")},
+        **{
+            name: Budget(initial="none", epochs=16, retraining=Retraining(epochs=6), hyper=SEGNET)
+            for name in ("segnet", "segnet_bilinear")
+        },
         "depth_gan": Budget(initial="none", epochs=8, hyper=DEPTH_GAN),
         "faster_rcnn": Budget(initial="none", epochs=10, hyper=FASTER_RCNN),
         "openpose": Budget(initial="none", epochs=10, hyper=OPENPOSE),
-        "two_stream_spatial": Budget(initial="none", epochs=12, hyper=SPATIAL),
+        "two_stream_spatial": Budget(initial="none", epochs=24, retraining=Retraining(epochs=9), hyper=SPATIAL),
         "two_stream_motion": Budget(initial="none", epochs=16, hyper=MOTION),
         "two_stream": Budget(initial="none"),
     },

@@ -46,7 +46,9 @@ def evaluation_plan(target: str, weights: str, *, space: Space, data: Sequence[s
         seeds=1,
     )
     roots = [cell.name for cell in space_cells(alone) if not cell.recipe.parents]
-    return make_plan(alone, patterns=roots, data=data, baselines=[weights], storage=storage)
+    plan = make_plan(alone, patterns=roots, data=data, baselines=[weights], storage=storage)
+    plan.entries = [replace(entry, splits=("test",)) for entry in plan.entries]
+    return plan
 
 
 def scores(plan: Plan) -> list[dict[str, Any]]:

@@ -88,7 +88,7 @@ def plan_rows(plan: Plan) -> list[Row]:
 def _row(plan: Plan, entry: Entry, *, running: bool) -> Row:
     folder, trial, cell = plan.folder(entry), plan.trial(entry), entry.cell
     state, known = plan.state(entry), trial is not None and not plan.no_data.get(cell.dataset)
-    missing = folder.progress(entry.conditions).missing if folder else entry.conditions
+    missing = folder.progress(entry.settings).missing if folder else entry.settings
     return {
         "cell": cell.name,
         "architecture": cell.architecture.name,
@@ -103,8 +103,8 @@ def _row(plan: Plan, entry: Entry, *, running: bool) -> Row:
         "state": "running" if state == "partial" and running else state,
         "epochs": trial.epochs if trial and known else None,
         "epochs_done": len(folder.history()) if folder else 0,
-        "conditions": [str(condition) for condition in entry.conditions],
-        "conditions_done": len(entry.conditions) - len(missing),
+        "scores": [str(setting) for setting in entry.settings],
+        "scores_done": len(entry.settings) - len(missing),
         "parents": [parent.cell.name for parent in entry.parents],
         "baseline": entry.baseline.cell.name if entry.baseline else None,
         "control": entry.control.cell.name if entry.control else None,
@@ -122,12 +122,12 @@ def disk(plan: Plan) -> dict[str, Any]:
 def plan_text(plan: Plan, rows: Sequence[Row], encoded: Mapping[str, Any]) -> Group:
     """The plan as a table, with reasons for failures, counts and disk use."""
     table = Table(title=f"{plan.space.name}: {plan.space.summary}")
-    for heading in ("cell", "seed", "data set", "epochs", "conditions", "state", "trial"):
+    for heading in ("cell", "seed", "data set", "epochs", "scores", "state", "trial"):
         table.add_column(heading)
     for row in rows:
         epochs = "?" if row["epochs"] is None else f"{row['epochs_done']}/{row['epochs']}"
-        conditions = f"{row['conditions_done']}/{len(row['conditions'])}"
-        table.add_row(row["cell"], str(row["seed"]), row["data_set"], epochs, conditions, row["state"], row["trial"] or "")
+        scores = f"{row['scores_done']}/{len(row['scores'])}"
+        table.add_row(row["cell"], str(row["seed"]), row["data_set"], epochs, scores, row["state"], row["trial"] or "")
     reasons = {
         f"{row['cell']} seed {row['seed']}: {row['reason']}" if row["state"] == "failed" else row["reason"]
         for row in rows

@@ -24,6 +24,7 @@ from trainables import (
     Hyper,
     Job,
     Numerics,
+    Setting,
     Source,
     SplitName,
     Stage,
@@ -66,6 +67,8 @@ class Entry:
     parents: tuple["Entry", ...] = ()
     baseline: "Entry | None" = None
     control: "Entry | None" = None
+    splits: tuple[SplitName, ...] = ("val", "test")
+    """Splits that the trained network of a final trial is scored on. Search trials never read the test split."""
 
     @property
     def needs_scores(self) -> bool:
@@ -74,8 +77,13 @@ class Entry:
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
-        """Test conditions. Search trials never read the test split."""
+        """Conditions that the trained network is scored under."""
         return self.cell.conditions if self.stage == "final" else ()
+
+    @property
+    def settings(self) -> tuple[Setting, ...]:
+        """What the trained network is scored on: every condition of each split."""
+        return tuple(Setting(split, condition) for split in self.splits for condition in self.conditions)
 
     def __str__(self) -> str:
         search = f" {self.stage} {self.number}" if self.stage != "final" else ""
@@ -157,7 +165,7 @@ class Plan:
         return Job(
             trial=trial,
             entry=str(entry),
-            conditions=entry.conditions,
+            settings=entry.settings,
             validation=entry.cell.validation,
             folder=self._uri(entry),
             parents=tuple(self._uri(parent) for parent in entry.parents),
@@ -180,7 +188,7 @@ class Plan:
         folder = self.folder(entry)
         if folder is None:
             return "missing"
-        progress = folder.progress(entry.conditions)
+        progress = folder.progress(entry.settings)
         if progress.done:
             return "done"
         if progress.failed:
@@ -361,7 +369,7 @@ def store_needs(plan: Plan) -> dict[str, Needs]:
     for entry in plan.entries:
         cell = entry.cell
         of_data = needs.setdefault(cell.dataset, set())
-        read: set[tuple[SplitName, Condition]] = {("test", condition) for condition in entry.conditions}
+        read: set[tuple[SplitName, Condition]] = set(entry.settings)
         read |= {("train", cell.recipe.condition(level)) for level in cell.recipe.levels}
         if cell.recipe.schedule:
             read |= {("val", condition) for condition in cell.validation}

@@ -23,13 +23,13 @@ class _Row:
     epochs: int
     """Epochs in all."""
     epoch: int = 0
-    conditions: int = 0
+    scores: int = 0
     objective: float | None = None
 
     @property
     def left(self) -> tuple[int, int]:
-        """Epochs and conditions still to do."""
-        return self.epochs - self.epoch, len(self.entry.conditions) - self.conditions
+        """Epochs and scores still to do."""
+        return self.epochs - self.epoch, len(self.entry.settings) - self.scores
 
 
 @dataclass
@@ -69,9 +69,9 @@ class Progress:
         if row is None or (row.state == "waiting" and trial is not None and not row.epochs):
             row = _Row(entry, "waiting", epochs=trial.epochs if trial else budget_of(entry.cell).epochs or 0)
             if trial is not None and folder is not None:
-                progress = folder.progress(entry.conditions)
+                progress = folder.progress(entry.settings)
                 row.epoch = trial.epochs if progress.trained else len(folder.history())
-                row.conditions = len(entry.conditions) - len(progress.missing)
+                row.scores = len(entry.settings) - len(progress.missing)
                 row.state = "done" if progress.done else "waiting"
             self._rows[str(entry)] = row
         return row
@@ -94,7 +94,7 @@ class Progress:
     def finished(self, entry: Entry) -> None:
         """Note that an entry turned out to be done, because another one shares its trial."""
         row = self._row(entry)
-        row.state, row.epoch, row.conditions = "done", row.epochs, len(entry.conditions)
+        row.state, row.epoch, row.scores = "done", row.epochs, len(entry.settings)
         self._show()
 
     def result(self, name: str, result: Mapping[str, Any]) -> None:
@@ -106,17 +106,17 @@ class Progress:
             row.epoch, row.objective = int(result["epoch"]), float(result["objective"])
             self._line(row, f"epoch {row.epoch}/{row.epochs}")
         elif result["phase"] == "score":
-            row.conditions += 1
+            row.scores += 1
             row.objective = float(result["objective"])
         if result["phase"] in {"train", "score"}:
             self._paces.setdefault((architecture.name, row.state), _Pace()).add(float(result["seconds"]))
         elif result["phase"] in {"encode", "measure"}:
-            what = f"encoding {result['pack']}" if result["phase"] == "encode" else f"scoring {result['condition']}"
+            what = f"encoding {result['pack']}" if result["phase"] == "encode" else f"scoring {result['setting']}"
             row.state = f"{what}, {result['built']}/{result['items']}"
             if time.monotonic() - self._told > LINE_SECONDS:
                 self._line(row, row.state)
         elif result["phase"] == "done":
-            row.conditions = len(row.entry.conditions)
+            row.scores = len(row.entry.settings)
             self._line(row, "done")
         elif result["phase"] == "failed":
             self._line(row, f"FAILED: {result['failure']}")
@@ -177,7 +177,7 @@ class Progress:
         table = Table(
             title=f"{self.plan.space.name}: {self._summary()}, {timedelta(seconds=round(time.monotonic() - self._started))} so far"
         )
-        for heading in ("cell", "seed", "state", "epoch", "conditions", "metric"):
+        for heading in ("cell", "seed", "state", "epoch", "scores", "metric"):
             table.add_column(heading, justify="left" if heading in {"cell", "state"} else "right")
         rows = list(self._rows.values())
         shown = rows if len(rows) <= self.console.height - 6 else [row for row in rows if row.state not in {"done", "waiting"}]
@@ -185,6 +185,6 @@ class Progress:
             metric = "" if row.objective is None else f"{row.entry.cell.architecture.task.metric} {row.objective:.3f}"
             table.add_row(
                 row.entry.cell.name, str(row.entry.seed), row.state, f"{row.epoch}/{row.epochs}",
-                f"{row.conditions}/{len(row.entry.conditions)}", metric,
+                f"{row.scores}/{len(row.entry.settings)}", metric,
             )  # fmt: skip
         return table

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from study.plan import Entry, Plan
-from trainables import Architecture, Condition, Trial, TrialFolder, find_codec, find_dataset, identity_of, label
+from trainables import Architecture, Condition, SplitName, Trial, TrialFolder, find_codec, find_dataset, identity_of, label
 
 
 class Value(NamedTuple):
@@ -94,6 +94,10 @@ def trial_metrics(entry: Entry, folder: TrialFolder) -> Iterator[Value]:
         values |= {"seconds": record["seconds"], "waiting": record["waiting"]}
         for name, value in values.items():
             yield Value(name, value, time, epoch)
+    for record in folder.scores(entry.conditions, "val"):
+        for name, value in record["metrics"].items():
+            codec = codec_name(record["codec"])
+            yield Value(f"validation/{codec or 'clean'}/{name}", value, milliseconds(record["time"]), record["level"] or 0)
     scores = folder.scores(entry.conditions)
     for record in scores:
         time, codec, level = milliseconds(record["time"]), codec_name(record["codec"]), record["level"] or 0
@@ -131,8 +135,8 @@ def _means(records: Sequence[Mapping[str, Any]], entry: Entry) -> Iterator[Value
 
 
 def score_table(entry: Entry, folder: TrialFolder) -> pa.Table:
-    """A trial's scores, one row per condition and metric, with the bootstrap replicates as a list."""
-    replicates = folder.replicates()
+    """A trial's scores, one row per split, condition and metric, with the bootstrap replicates as a list."""
+    replicates: dict[SplitName, Any] = {split: folder.replicates(split) for split in entry.splits}
     rows = [
         {
             "split": record["split"],
@@ -144,9 +148,10 @@ def score_table(entry: Entry, folder: TrialFolder) -> pa.Table:
             "bits_per_pixel": record["bits_per_pixel"],
             "stream_bits_per_pixel": record["stream_bits_per_pixel"],
             "bytes_per_item": record["bytes_per_item"],
-            "replicates": replicates[label(Condition(codec=record["codec"], level=record["level"]))][name],
+            "replicates": replicates[split][label(Condition(codec=record["codec"], level=record["level"]))][name],
         }
-        for record in folder.scores(entry.conditions)
+        for split in entry.splits
+        for record in folder.scores(entry.conditions, split)
         for name, value in record["metrics"].items()
     ]
     schema = pa.schema(

@@ -92,7 +92,7 @@ def _waits_for(plan: Plan, entry: Entry) -> str:
 
     def lacks(parent: Entry) -> bool:
         folder = plan.folder(parent)
-        return folder is None or (plan.state(parent) != "done" if entry.needs_scores else not folder.progress(()).trained)
+        return folder is None or (plan.state(parent) != "done" if entry.needs_scores else not folder.progress().trained)
 
     lacking = [str(parent) for parent in entry.parents if lacks(parent)]
     if lacking:

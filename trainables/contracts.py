@@ -130,6 +130,16 @@ class Condition:
 CLEAN = Condition()
 
 
+class Setting(NamedTuple):
+    """What one score is measured on: a split of the data under a condition."""
+
+    split: SplitName
+    condition: Condition
+
+    def __str__(self) -> str:
+        return f"{self.condition} of {self.split}"
+
+
 class Schedule(Protocol):
     """Decides which compression level, if any, each training sample gets. A frozen value that holds its levels."""
 
@@ -375,8 +385,8 @@ class Fusion:
     task: Task
     streams: Mapping[str, str]
     """Architectures that are fused, by their short names in recipes, e.g. `{"spatial": "two_stream_spatial"}`."""
-    fuse: Callable[[Sequence[npt.NDArray[np.float32]], Source], Sequence[Any]]
-    """Maps (outputs (N, ...) of each stream for N test items, source) to the statistics of the items."""
+    fuse: Callable[[Sequence[npt.NDArray[np.float32]], Split], Sequence[Any]]
+    """Maps (outputs (N, ...) of each stream for the N items of a split, the split) to the statistics of the items."""
     revision: int = 0
     """Raise this when the fusion's figures change although its fields stay equal."""
 
@@ -432,6 +442,6 @@ class Score:
     replicates: Mapping[str, npt.NDArray[np.float64]] = field(repr=False)
     """Each metric on the same (R,) bootstrap resamples of the split in every run."""
     pictures: Sequence[npt.NDArray[np.uint8]] = field(repr=False, default=())
-    """Drawn predictions of the first few items, RGB."""
+    """Drawn predictions of the first few test items, RGB."""
     outputs: npt.NDArray[np.float32] | None = field(repr=False, default=None)
     """Outputs of every item, (N, ...), where the architecture stores them."""

@@ -15,7 +15,7 @@ from typing import Any
 from ray import tune
 
 from trainables.codecs import find_codec
-from trainables.contracts import Architecture, Condition, Epoch, Fusion, Recipe, Score, Source, SplitName, Weights
+from trainables.contracts import Architecture, Condition, Epoch, Fusion, Recipe, Score, Setting, Source, SplitName, Weights
 from trainables.engine.evaluation import Measuring, fuse, scoring
 from trainables.engine.loading import over_processes
 from trainables.engine.recalibration import recalibrate
@@ -86,7 +86,7 @@ def steps(job: Job) -> Iterator[Result]:
 
 def _train(job: Job, folder: TrialFolder, workload: Workload, recipe: Recipe) -> Iterator[Result]:
     trial = job.trial
-    if folder.progress(()).trained:
+    if folder.progress().trained:
         folder.folder.remove("state.pt")  # left where the process ended between the manifest and this
         return
     if trial.imported:
@@ -147,44 +147,47 @@ def _keep(job: Job, folder: TrialFolder, weights: Weights, history: list[Result]
 
 
 def _score(job: Job, folder: TrialFolder, workload: Workload) -> Iterator[Result]:
-    if not job.conditions:
+    if not job.settings:
         return
-    missing = folder.unscored(job.conditions)
+    missing = folder.unscored(job.settings)
     if missing:
         weights = folder.read_state("weights.pt")["weights"]
-        yield from _prepare(workload, "test", missing)
+        for split in dict.fromkeys(split for split, _ in missing):
+            yield from _prepare(workload, split, [condition for of, condition in missing if of == split])
         started = time.perf_counter()
-        for score in scoring(workload, weights, conditions=missing):
+        for score in scoring(workload, weights, missing):
             if isinstance(score, Measuring):
-                yield {"phase": "measure", "condition": str(score.condition), "built": score.measured, "items": score.items}
+                yield {"phase": "measure", "setting": str(score.setting), "built": score.measured, "items": score.items}
                 continue
             folder.write_score(score)
-            yield _scored(score.condition, score.metrics[workload.architecture.task.metric], started)
+            yield _scored(Setting(score.split, score.condition), score.metrics[workload.architecture.task.metric], started)
             started = time.perf_counter()
-    if missing or not folder.progress(job.conditions).done:
-        for codec in dict.fromkeys(condition.codec for condition in job.conditions if condition.codec):
-            folder.write_panel(find_codec(codec), [each for each in job.conditions if each.codec in (None, codec)])
+    if missing or not folder.progress(job.settings).done:
+        conditions = [condition for split, condition in job.settings if split == "test"]
+        for codec in dict.fromkeys(condition.codec for condition in conditions if condition.codec):
+            folder.write_panel(find_codec(codec), [each for each in conditions if each.codec in (None, codec)])
         folder.seal()
 
 
 def _fuse(job: Job, folder: TrialFolder, fusion: Fusion, data: Source) -> Iterator[Result]:
     """Score the sum of the streams' stored outputs. There is nothing to train, so the trial is sealed before it is scored."""
-    if not folder.progress(()).trained:
+    if not folder.progress().trained:
         folder.seal()
     parents = [TrialFolder(Folder(parent)) for parent in job.parents]
-    for condition in folder.unscored(job.conditions):
+    for split, condition in folder.unscored(job.settings):
         started = time.perf_counter()
-        metrics, replicates = fuse(fusion, [parent.outputs(condition) for parent in parents], data=data)
-        (coded,) = parents[0].scores([condition])  # all streams saw the same imagery
+        outputs = [parent.outputs(condition, split) for parent in parents]
+        metrics, replicates = fuse(fusion, outputs, data=data, split=split)
+        (coded,) = parents[0].scores([condition], split)  # all streams saw the same imagery
         rates = {name: coded[name] for name in ("bits_per_pixel", "stream_bits_per_pixel", "bytes_per_item")}
-        folder.write_score(Score(condition=condition, metrics=metrics, replicates=replicates, **rates))
-        yield _scored(condition, metrics[fusion.task.metric], started)
-    if not folder.progress(job.conditions).done:
+        folder.write_score(Score(split=split, condition=condition, metrics=metrics, replicates=replicates, **rates))
+        yield _scored(Setting(split, condition), metrics[fusion.task.metric], started)
+    if not folder.progress(job.settings).done:
         folder.seal()
 
 
-def _scored(condition: Condition, objective: float, started: float) -> Result:
-    return {"phase": "score", "condition": str(condition), "objective": objective, "seconds": time.perf_counter() - started}
+def _scored(setting: Setting, objective: float, started: float) -> Result:
+    return {"phase": "score", "setting": str(setting), "objective": objective, "seconds": time.perf_counter() - started}
 
 
 def _prepare(workload: Workload, split: SplitName, conditions: Iterable[Condition]) -> Iterator[Result]:

@@ -7,14 +7,13 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from trainables.contracts import Calibration, Condition, Fusion, Learner, Score, Scoring, Size, Source, SplitName, Weights
+from trainables.contracts import Calibration, Condition, Fusion, Learner, Score, Scoring, Setting, Size, Source, SplitName, Weights
 from trainables.engine.loading import evaluation_draws, loader, samples
 from trainables.engine.numerics import computing, prepare
 from trainables.engine.resampling import resamples
@@ -40,7 +39,7 @@ class Measured:
 class Measuring(NamedTuple):
     """Progress of one pass over a split."""
 
-    condition: Condition
+    setting: Setting
     measured: int
     items: int
 
@@ -53,32 +52,37 @@ def evaluate(
     A task that calibrates its scoring is measured on validation too. Raises ValueError for an unknown codec, a level outside its
     range, or weights that do not fit the network.
     """
-    for each in scoring(workload, weights, conditions=conditions, split=split):
+    for each in scoring(workload, weights, [Setting(split, condition) for condition in conditions]):
         if isinstance(each, Score):
             yield each
 
 
-def scoring(
-    workload: Workload, weights: Weights, *, conditions: Sequence[Condition], split: SplitName = "test"
-) -> Iterator[Score | Measuring]:
-    """`evaluate` with progress: about once per second, the number of items measured under the present condition."""
+def scoring(workload: Workload, weights: Weights, settings: Sequence[Setting]) -> Iterator[Score | Measuring]:
+    """`evaluate` for settings, with progress: about once per second, the number of items measured in the present setting."""
     architecture, task, data = workload.architecture, workload.architecture.task, workload.data
     learner = architecture.learner(workload.hyper, data, 1, workload.runtime.device)
     load(architecture, learner.network, weights)
     prepare(learner, workload.numerics)
 
-    @cache
-    def validation(condition: Condition) -> Sequence[Any]:
-        return measure(workload, learner, "val", condition).statistics
+    known: dict[Condition, Measured] = {}
+    """Passes over validation, which calibration reads and which may be scored too."""
 
-    counts = resamples(data.fingerprint, data.split(split).groups)
-    for condition in conditions:
+    def validation(condition: Condition) -> Sequence[Any]:
+        if condition not in known:
+            known[condition] = measure(workload, learner, "val", condition)
+        return known[condition].statistics
+
+    for split, condition in settings:
+        counts = resamples(data.fingerprint, data.split(split).groups)
         score, chosen = Calibration(task.score, {}) if task.calibrate is None else task.calibrate(validation, condition)
-        measured, told = Measured(), time.monotonic()
-        for measured in measuring(workload, learner, split, condition, pictures=PICTURES if split == "test" else 0):
-            if time.monotonic() - told > PROGRESS_SECONDS:
-                told = time.monotonic()
-                yield Measuring(condition, len(measured.statistics), len(data.split(split).names))
+        measured, told = known.get(condition) if split == "val" else None, time.monotonic()
+        if measured is None:
+            for measured in measuring(workload, learner, split, condition, pictures=PICTURES if split == "test" else 0):
+                if time.monotonic() - told > PROGRESS_SECONDS:
+                    told = time.monotonic()
+                    yield Measuring(Setting(split, condition), len(measured.statistics), len(data.split(split).names))
+        if measured is None:
+            raise ValueError(f"{data.name}: split {split} is empty")
         yield Score(
             split=split,
             condition=condition,
@@ -92,11 +96,11 @@ def scoring(
 
 
 def fuse(
-    fusion: Fusion, outputs: Sequence[npt.NDArray[np.float32]], *, data: Source
+    fusion: Fusion, outputs: Sequence[npt.NDArray[np.float32]], *, data: Source, split: SplitName = "test"
 ) -> tuple[dict[str, float], dict[str, npt.NDArray[np.float64]]]:
-    """Metrics and replicates of a fusion, from the outputs of its streams for the test items."""
-    statistics = fusion.fuse(outputs, data)
-    counts = resamples(data.fingerprint, data.test.groups)
+    """Metrics and replicates of a fusion, from the outputs of its streams for the items of a split."""
+    statistics = fusion.fuse(outputs, data.split(split))
+    counts = resamples(data.fingerprint, data.split(split).groups)
     return metrics(fusion.task.score, statistics), dict(fusion.task.score(statistics, counts))
 
 

@@ -33,7 +33,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trainables.codecs import find_codec, identity_of
-from trainables.contracts import CLEAN, Codec, Condition, Numerics, Score, SplitName
+from trainables.contracts import CLEAN, Codec, Condition, Numerics, Score, Setting, SplitName
 from trainables.networks.initial import RANDOM, is_digest
 from trainables.trials.panels import panel, strip
 from trainables.trials.storage import Folder
@@ -142,8 +142,8 @@ class Job:
     trial: Trial
     entry: str
     """Name of the trial in the plan, e.g. `segnet/jpeg/constant-10 seed 0`."""
-    conditions: tuple[Condition, ...]
-    """Test conditions."""
+    settings: tuple[Setting, ...]
+    """What the trained network is scored on."""
     validation: tuple[Condition, ...]
     """Conditions that each epoch is validated under."""
     folder: str
@@ -164,15 +164,20 @@ class Job:
     def to_config(self) -> dict[str, Any]:
         """Plain values for Tune."""
         plain = {each.name: getattr(self, each.name) for each in fields(self)}
-        conditions = {name: [[each.codec, each.level] for each in plain[name]] for name in ("conditions", "validation")}
-        return plain | conditions | {"trial": self.trial.to_json(), "parents": list(self.parents)}
+        settings = [[split, each.codec, each.level] for split, each in self.settings]
+        validation = [[each.codec, each.level] for each in self.validation]
+        return plain | {
+            "settings": settings, "validation": validation, "trial": self.trial.to_json(), "parents": list(self.parents)
+        }  # fmt: skip
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Job":
         """Read what `to_config` wrote."""
         values = {each.name: config[each.name] for each in fields(cls)}
-        for name in ("conditions", "validation"):
-            values[name] = tuple(Condition(codec=codec, level=level) for codec, level in config[name])
+        values["settings"] = tuple(
+            Setting(split, Condition(codec=codec, level=level)) for split, codec, level in config["settings"]
+        )
+        values["validation"] = tuple(Condition(codec=codec, level=level) for codec, level in config["validation"])
         return cls(**values | {"trial": Trial.from_json(config["trial"]), "parents": tuple(config["parents"])})
 
 
@@ -196,8 +201,8 @@ class Progress:
     started: bool
     trained: bool
     """The manifest lists the training's files, and all are intact."""
-    missing: tuple[Condition, ...]
-    """Conditions without a score by the codec's present identity."""
+    missing: tuple[Setting, ...]
+    """Settings without a score by the codec's present identity."""
     sealed: bool
     """The manifest lists every score asked for, with the replicates, and all are intact."""
     failed: bool
@@ -215,17 +220,18 @@ class TrialFolder:
     folder: Folder
     _written: dict[str, Mark] = field(default_factory=dict, repr=False, compare=False)
 
-    def progress(self, conditions: Sequence[Condition], split: SplitName = "test") -> Progress:
+    def progress(self, settings: Sequence[Setting] = ()) -> Progress:
         """Progress according to one listing and the manifest."""
         sizes = self.folder.sizes()
         manifest = self.manifest() if MANIFEST in sizes else {}
         intact = {name for name, mark in manifest.items() if sizes.get(name) == mark.size}
-        scores = {condition: score_file(condition, split) for condition in conditions}
+        scores = {setting: score_file(setting.condition, setting.split) for setting in settings}
+        replicates = [replicate_file(split) for split in dict.fromkeys(split for split, _ in settings)]
         return Progress(
             started="trial.json" in sizes,
             trained=bool(manifest) and all(name in intact for name in manifest if _of_training(name)),
             missing=tuple(each for each, name in scores.items() if name not in (intact if name in manifest else sizes)),
-            sealed=all(name in intact for name in (*scores.values(), *([replicate_file(split)] if scores else []))),
+            sealed=all(name in intact for name in (*scores.values(), *replicates)),
             failed="failure.json" in sizes,
         )
 
@@ -353,10 +359,11 @@ class TrialFolder:
         except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error):  # what damaged archives raise
             return {}
 
-    def unscored(self, conditions: Sequence[Condition], split: SplitName = "test") -> tuple[Condition, ...]:
-        """Conditions without a score, or whose replicates are missing or corrupt."""
-        missing, replicates = self.progress(conditions, split).missing, self.replicates(split)
-        return tuple(each for each in conditions if each in missing or label(each) not in replicates)
+    def unscored(self, settings: Sequence[Setting]) -> tuple[Setting, ...]:
+        """Settings without a score, or whose replicates are missing or corrupt."""
+        missing = self.progress(settings).missing
+        replicates = {split: self.replicates(split) for split in dict.fromkeys(split for split, _ in settings)}
+        return tuple(each for each in settings if each in missing or label(each.condition) not in replicates[each.split])
 
     def outputs(self, condition: Condition, split: SplitName = "test") -> npt.NDArray[np.float32]:
         """The network's output for each item under a condition. Raises FileNotFoundError."""

@@ -14,7 +14,7 @@ from trainables.data.embedded import DrawnSplit
 from trainables.scenes import clips as scenes
 from trainables.tasks.action.clips import class_of, source_of_clips
 
-COUNTS = (280, 56, 128)
+COUNTS = (280, 120, 128)
 """Numbers of embedded clips for training, validation and test."""
 
 
@@ -34,7 +34,7 @@ def street_clips(seed: int, count: int) -> DrawnSplit:
 
 
 def street_actions() -> Source:
-    """The embedded data set: 280 / 56 / 128 clips of 16 frames at 96x128, from seeds 0, 1, 2.
+    """The embedded data set: 280 / 120 / 128 clips of 16 frames at 96x128, from seeds 0, 1, 2.
 
     The fingerprint is a digest of pixels that the generator draws, not a version number.
     """

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from trainables.contracts import Source
+from trainables.contracts import Source, Split
 
 
 class Outcome(NamedTuple):
@@ -30,9 +30,9 @@ def statistics(predictions: Sequence[Any], batch: Any, source: Source) -> Sequen
     return [outcome(logits, label) for logits, label in zip(predictions, labels, strict=True)]
 
 
-def fuse(outputs: Sequence[npt.NDArray[np.float32]], source: Source) -> Sequence[Outcome]:
-    """Outcome of each test clip from the sum of the streams' logits, each (N, K)."""
-    return [outcome(logits, source.test.target(index)) for index, logits in enumerate(np.sum(outputs, axis=0))]
+def fuse(outputs: Sequence[npt.NDArray[np.float32]], split: Split) -> Sequence[Outcome]:
+    """Outcome of each clip of a split from the sum of the streams' logits, each (N, K)."""
+    return [outcome(logits, split.target(index)) for index, logits in enumerate(np.sum(outputs, axis=0))]
 
 
 def score(outcomes: Sequence[Outcome], weights: npt.NDArray[np.int64]) -> Mapping[str, npt.NDArray[np.float64]]:

@@ -9,8 +9,8 @@ from trainables.data.embedded import scenes_source
 
 
 def street_depth() -> Source:
-    """The embedded street scenes: 300 / 24 / 60 images of 96x128, from a camera whose height and horizon hardly vary."""
-    return scenes_source("street_depth", (), (300, 24, 60), depth_map, mix=scenes.STREET_LEVEL)
+    """The embedded street scenes: 300 / 120 / 60 images of 96x128, from a camera whose height and horizon hardly vary."""
+    return scenes_source("street_depth", (), (300, 120, 60), depth_map, mix=scenes.STREET_LEVEL)
 
 
 def depth_map(scene: scenes.Scene) -> npt.NDArray[np.float32]:

@@ -15,7 +15,7 @@ PERSON = scenes.OBJECTS.index("person")
 
 def street_people() -> Source:
     """The embedded data set: 300 training, 40 validation and 80 test scenes of 96x128 pixels."""
-    return scenes_source("street_people", ("person",), (300, 40, 80), people, mix=scenes.PEOPLE)
+    return scenes_source("street_people", ("person",), (300, 120, 80), people, mix=scenes.PEOPLE)
 
 
 def people(scene: scenes.Scene) -> People:

@@ -21,8 +21,8 @@ from trainables.tasks.segmentation.metrics import VOID
 
 
 def street_scenes() -> Source:
-    """The embedded street scenes: 300 / 24 / 60 images of 96x128."""
-    return scenes_source("street_scenes", scenes.CLASSES, (300, 24, 60), class_map)
+    """The embedded street scenes: 300 / 120 / 60 images of 96x128."""
+    return scenes_source("street_scenes", scenes.CLASSES, (300, 120, 60), class_map)
 
 
 def class_map(scene: scenes.Scene) -> npt.NDArray[np.uint8]:
