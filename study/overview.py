@@ -88,7 +88,7 @@ def plan_rows(plan: Plan) -> list[Row]:
 def _row(plan: Plan, entry: Entry, *, running: bool) -> Row:
     folder, trial, cell = plan.folder(entry), plan.trial(entry), entry.cell
     state, known = plan.state(entry), trial is not None and not plan.no_data.get(cell.dataset)
-    missing = folder.progress(entry.settings).missing if folder else entry.settings
+    missing = folder.progress(entry.views).missing if folder else entry.views
     return {
         "cell": cell.name,
         "architecture": cell.architecture.name,
@@ -103,8 +103,8 @@ def _row(plan: Plan, entry: Entry, *, running: bool) -> Row:
         "state": "running" if state == "partial" and running else state,
         "epochs": trial.epochs if trial and known else None,
         "epochs_done": len(folder.history()) if folder else 0,
-        "scores": [str(setting) for setting in entry.settings],
-        "scores_done": len(entry.settings) - len(missing),
+        "scores": [str(view) for view in entry.views],
+        "scores_done": len(entry.views) - len(missing),
         "parents": [parent.cell.name for parent in entry.parents],
         "baseline": entry.baseline.cell.name if entry.baseline else None,
         "control": entry.control.cell.name if entry.control else None,

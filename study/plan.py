@@ -24,13 +24,13 @@ from trainables import (
     Hyper,
     Job,
     Numerics,
-    Setting,
     Source,
     SplitName,
     Stage,
     Store,
     Trial,
     TrialFolder,
+    View,
     digest_of,
     find_dataset,
     identity_of,
@@ -81,9 +81,9 @@ class Entry:
         return self.cell.conditions if self.stage == "final" else ()
 
     @property
-    def settings(self) -> tuple[Setting, ...]:
+    def views(self) -> tuple[View, ...]:
         """What the trained network is scored on: every condition of each split."""
-        return tuple(Setting(split, condition) for split in self.splits for condition in self.conditions)
+        return tuple(View(split, condition) for split in self.splits for condition in self.conditions)
 
     def __str__(self) -> str:
         search = f" {self.stage} {self.number}" if self.stage != "final" else ""
@@ -165,7 +165,7 @@ class Plan:
         return Job(
             trial=trial,
             entry=str(entry),
-            settings=entry.settings,
+            views=entry.views,
             validation=entry.cell.validation,
             folder=self._uri(entry),
             parents=tuple(self._uri(parent) for parent in entry.parents),
@@ -188,7 +188,7 @@ class Plan:
         folder = self.folder(entry)
         if folder is None:
             return "missing"
-        progress = folder.progress(entry.settings)
+        progress = folder.progress(entry.views)
         if progress.done:
             return "done"
         if progress.failed:
@@ -369,7 +369,7 @@ def store_needs(plan: Plan) -> dict[str, Needs]:
     for entry in plan.entries:
         cell = entry.cell
         of_data = needs.setdefault(cell.dataset, set())
-        read: set[tuple[SplitName, Condition]] = set(entry.settings)
+        read: set[tuple[SplitName, Condition]] = set(entry.views)
         read |= {("train", cell.recipe.condition(level)) for level in cell.recipe.levels}
         if cell.recipe.schedule:
             read |= {("val", condition) for condition in cell.validation}

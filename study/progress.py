@@ -29,7 +29,7 @@ class _Row:
     @property
     def left(self) -> tuple[int, int]:
         """Epochs and scores still to do."""
-        return self.epochs - self.epoch, len(self.entry.settings) - self.scores
+        return self.epochs - self.epoch, len(self.entry.views) - self.scores
 
 
 @dataclass
@@ -69,9 +69,9 @@ class Progress:
         if row is None or (row.state == "waiting" and trial is not None and not row.epochs):
             row = _Row(entry, "waiting", epochs=trial.epochs if trial else budget_of(entry.cell).epochs or 0)
             if trial is not None and folder is not None:
-                progress = folder.progress(entry.settings)
+                progress = folder.progress(entry.views)
                 row.epoch = trial.epochs if progress.trained else len(folder.history())
-                row.scores = len(entry.settings) - len(progress.missing)
+                row.scores = len(entry.views) - len(progress.missing)
                 row.state = "done" if progress.done else "waiting"
             self._rows[str(entry)] = row
         return row
@@ -94,7 +94,7 @@ class Progress:
     def finished(self, entry: Entry) -> None:
         """Note that an entry turned out to be done, because another one shares its trial."""
         row = self._row(entry)
-        row.state, row.epoch, row.scores = "done", row.epochs, len(entry.settings)
+        row.state, row.epoch, row.scores = "done", row.epochs, len(entry.views)
         self._show()
 
     def result(self, name: str, result: Mapping[str, Any]) -> None:
@@ -111,12 +111,12 @@ class Progress:
         if result["phase"] in {"train", "score"}:
             self._paces.setdefault((architecture.name, row.state), _Pace()).add(float(result["seconds"]))
         elif result["phase"] in {"encode", "measure"}:
-            what = f"encoding {result['pack']}" if result["phase"] == "encode" else f"scoring {result['setting']}"
+            what = f"encoding {result['pack']}" if result["phase"] == "encode" else f"scoring {result['view']}"
             row.state = f"{what}, {result['built']}/{result['items']}"
             if time.monotonic() - self._told > LINE_SECONDS:
                 self._line(row, row.state)
         elif result["phase"] == "done":
-            row.scores = len(row.entry.settings)
+            row.scores = len(row.entry.views)
             self._line(row, "done")
         elif result["phase"] == "failed":
             self._line(row, f"FAILED: {result['failure']}")
@@ -185,6 +185,6 @@ class Progress:
             metric = "" if row.objective is None else f"{row.entry.cell.architecture.task.metric} {row.objective:.3f}"
             table.add_row(
                 row.entry.cell.name, str(row.entry.seed), row.state, f"{row.epoch}/{row.epochs}",
-                f"{row.scores}/{len(row.entry.settings)}", metric,
+                f"{row.scores}/{len(row.entry.views)}", metric,
             )  # fmt: skip
         return table

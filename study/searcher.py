@@ -73,7 +73,7 @@ class PlanSearcher(Searcher):
         folder = self._plan.folder(entry)
         if folder is None:
             return False
-        progress = folder.progress(entry.settings)
+        progress = folder.progress(entry.views)
         if progress.trained:
             self._trained.add(str(entry))
         if progress.done:

@@ -25,11 +25,11 @@ from trainables.contracts import (
     Recipe,
     Schedule,
     Score,
-    Setting,
     Source,
     Split,
     SplitName,
     Task,
+    View,
 )
 from trainables.data.files import MissingFilesError, fingerprint, read_rgb
 from trainables.data.inspection import Reading, read_items, recompressing
@@ -86,7 +86,6 @@ __all__ = [
     "Runtime",
     "Schedule",
     "Score",
-    "Setting",
     "Source",
     "Split",
     "SplitName",
@@ -95,6 +94,7 @@ __all__ = [
     "Task",
     "Trial",
     "TrialFolder",
+    "View",
     "Workload",
     "by_blocks",
     "by_hash",

@@ -130,7 +130,7 @@ class Condition:
 CLEAN = Condition()
 
 
-class Setting(NamedTuple):
+class View(NamedTuple):
     """What one score is measured on: a split of the data under a condition."""
 
     split: SplitName

@@ -15,7 +15,7 @@ from typing import Any
 from ray import tune
 
 from trainables.codecs import find_codec
-from trainables.contracts import Architecture, Condition, Epoch, Fusion, Recipe, Score, Setting, Source, SplitName, Weights
+from trainables.contracts import Architecture, Condition, Epoch, Fusion, Recipe, Score, Source, SplitName, View, Weights
 from trainables.engine.evaluation import Measuring, fuse, scoring
 from trainables.engine.loading import over_processes
 from trainables.engine.recalibration import recalibrate
@@ -147,9 +147,9 @@ def _keep(job: Job, folder: TrialFolder, weights: Weights, history: list[Result]
 
 
 def _score(job: Job, folder: TrialFolder, workload: Workload) -> Iterator[Result]:
-    if not job.settings:
+    if not job.views:
         return
-    missing = folder.unscored(job.settings)
+    missing = folder.unscored(job.views)
     if missing:
         weights = folder.read_state("weights.pt")["weights"]
         for split in dict.fromkeys(split for split, _ in missing):
@@ -157,13 +157,13 @@ def _score(job: Job, folder: TrialFolder, workload: Workload) -> Iterator[Result
         started = time.perf_counter()
         for score in scoring(workload, weights, missing):
             if isinstance(score, Measuring):
-                yield {"phase": "measure", "setting": str(score.setting), "built": score.measured, "items": score.items}
+                yield {"phase": "measure", "view": str(score.view), "built": score.measured, "items": score.items}
                 continue
             folder.write_score(score)
-            yield _scored(Setting(score.split, score.condition), score.metrics[workload.architecture.task.metric], started)
+            yield _scored(View(score.split, score.condition), score.metrics[workload.architecture.task.metric], started)
             started = time.perf_counter()
-    if missing or not folder.progress(job.settings).done:
-        conditions = [condition for split, condition in job.settings if split == "test"]
+    if missing or not folder.progress(job.views).done:
+        conditions = [condition for split, condition in job.views if split == "test"]
         for codec in dict.fromkeys(condition.codec for condition in conditions if condition.codec):
             folder.write_panel(find_codec(codec), [each for each in conditions if each.codec in (None, codec)])
         folder.seal()
@@ -174,20 +174,20 @@ def _fuse(job: Job, folder: TrialFolder, fusion: Fusion, data: Source) -> Iterat
     if not folder.progress().trained:
         folder.seal()
     parents = [TrialFolder(Folder(parent)) for parent in job.parents]
-    for split, condition in folder.unscored(job.settings):
+    for split, condition in folder.unscored(job.views):
         started = time.perf_counter()
         outputs = [parent.outputs(condition, split) for parent in parents]
         metrics, replicates = fuse(fusion, outputs, data=data, split=split)
         (coded,) = parents[0].scores([condition], split)  # all streams saw the same imagery
         rates = {name: coded[name] for name in ("bits_per_pixel", "stream_bits_per_pixel", "bytes_per_item")}
         folder.write_score(Score(split=split, condition=condition, metrics=metrics, replicates=replicates, **rates))
-        yield _scored(Setting(split, condition), metrics[fusion.task.metric], started)
-    if not folder.progress(job.settings).done:
+        yield _scored(View(split, condition), metrics[fusion.task.metric], started)
+    if not folder.progress(job.views).done:
         folder.seal()
 
 
-def _scored(setting: Setting, objective: float, started: float) -> Result:
-    return {"phase": "score", "setting": str(setting), "objective": objective, "seconds": time.perf_counter() - started}
+def _scored(view: View, objective: float, started: float) -> Result:
+    return {"phase": "score", "view": str(view), "objective": objective, "seconds": time.perf_counter() - started}
 
 
 def _prepare(workload: Workload, split: SplitName, conditions: Iterable[Condition]) -> Iterator[Result]:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from trainables.contracts import Calibration, Condition, Fusion, Learner, Score, Scoring, Setting, Size, Source, SplitName, Weights
+from trainables.contracts import Calibration, Condition, Fusion, Learner, Score, Scoring, Size, Source, SplitName, View, Weights
 from trainables.engine.loading import evaluation_draws, loader, samples
 from trainables.engine.numerics import computing, prepare
 from trainables.engine.resampling import resamples
@@ -39,7 +39,7 @@ class Measured:
 class Measuring(NamedTuple):
     """Progress of one pass over a split."""
 
-    setting: Setting
+    view: View
     measured: int
     items: int
 
@@ -52,13 +52,13 @@ def evaluate(
     A task that calibrates its scoring is measured on validation too. Raises ValueError for an unknown codec, a level outside its
     range, or weights that do not fit the network.
     """
-    for each in scoring(workload, weights, [Setting(split, condition) for condition in conditions]):
+    for each in scoring(workload, weights, [View(split, condition) for condition in conditions]):
         if isinstance(each, Score):
             yield each
 
 
-def scoring(workload: Workload, weights: Weights, settings: Sequence[Setting]) -> Iterator[Score | Measuring]:
-    """`evaluate` for settings, with progress: about once per second, the number of items measured in the present setting."""
+def scoring(workload: Workload, weights: Weights, views: Sequence[View]) -> Iterator[Score | Measuring]:
+    """`evaluate` for views, with progress: about once per second, the number of items measured in the present view."""
     architecture, task, data = workload.architecture, workload.architecture.task, workload.data
     learner = architecture.learner(workload.hyper, data, 1, workload.runtime.device)
     load(architecture, learner.network, weights)
@@ -72,7 +72,7 @@ def scoring(workload: Workload, weights: Weights, settings: Sequence[Setting]) -
             known[condition] = measure(workload, learner, "val", condition)
         return known[condition].statistics
 
-    for split, condition in settings:
+    for split, condition in views:
         counts = resamples(data.fingerprint, data.split(split).groups)
         score, chosen = Calibration(task.score, {}) if task.calibrate is None else task.calibrate(validation, condition)
         measured, told = known.get(condition) if split == "val" else None, time.monotonic()
@@ -80,7 +80,7 @@ def scoring(workload: Workload, weights: Weights, settings: Sequence[Setting]) -
             for measured in measuring(workload, learner, split, condition, pictures=PICTURES if split == "test" else 0):
                 if time.monotonic() - told > PROGRESS_SECONDS:
                     told = time.monotonic()
-                    yield Measuring(Setting(split, condition), len(measured.statistics), len(data.split(split).names))
+                    yield Measuring(View(split, condition), len(measured.statistics), len(data.split(split).names))
         if measured is None:
             raise ValueError(f"{data.name}: split {split} is empty")
         yield Score(

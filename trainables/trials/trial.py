@@ -33,7 +33,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trainables.codecs import find_codec, identity_of
-from trainables.contracts import CLEAN, Codec, Condition, Numerics, Score, Setting, SplitName
+from trainables.contracts import CLEAN, Codec, Condition, Numerics, Score, SplitName, View
 from trainables.networks.initial import RANDOM, is_digest
 from trainables.trials.panels import panel, strip
 from trainables.trials.storage import Folder
@@ -142,7 +142,7 @@ class Job:
     trial: Trial
     entry: str
     """Name of the trial in the plan, e.g. `segnet/jpeg/constant-10 seed 0`."""
-    settings: tuple[Setting, ...]
+    views: tuple[View, ...]
     """What the trained network is scored on."""
     validation: tuple[Condition, ...]
     """Conditions that each epoch is validated under."""
@@ -164,19 +164,17 @@ class Job:
     def to_config(self) -> dict[str, Any]:
         """Plain values for Tune."""
         plain = {each.name: getattr(self, each.name) for each in fields(self)}
-        settings = [[split, each.codec, each.level] for split, each in self.settings]
+        views = [[split, each.codec, each.level] for split, each in self.views]
         validation = [[each.codec, each.level] for each in self.validation]
         return plain | {
-            "settings": settings, "validation": validation, "trial": self.trial.to_json(), "parents": list(self.parents)
+            "views": views, "validation": validation, "trial": self.trial.to_json(), "parents": list(self.parents)
         }  # fmt: skip
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Job":
         """Read what `to_config` wrote."""
         values = {each.name: config[each.name] for each in fields(cls)}
-        values["settings"] = tuple(
-            Setting(split, Condition(codec=codec, level=level)) for split, codec, level in config["settings"]
-        )
+        values["views"] = tuple(View(split, Condition(codec=codec, level=level)) for split, codec, level in config["views"])
         values["validation"] = tuple(Condition(codec=codec, level=level) for codec, level in config["validation"])
         return cls(**values | {"trial": Trial.from_json(config["trial"]), "parents": tuple(config["parents"])})
 
@@ -201,8 +199,8 @@ class Progress:
     started: bool
     trained: bool
     """The manifest lists the training's files, and all are intact."""
-    missing: tuple[Setting, ...]
-    """Settings without a score by the codec's present identity."""
+    missing: tuple[View, ...]
+    """Views without a score by the codec's present identity."""
     sealed: bool
     """The manifest lists every score asked for, with the replicates, and all are intact."""
     failed: bool
@@ -220,13 +218,13 @@ class TrialFolder:
     folder: Folder
     _written: dict[str, Mark] = field(default_factory=dict, repr=False, compare=False)
 
-    def progress(self, settings: Sequence[Setting] = ()) -> Progress:
+    def progress(self, views: Sequence[View] = ()) -> Progress:
         """Progress according to one listing and the manifest."""
         sizes = self.folder.sizes()
         manifest = self.manifest() if MANIFEST in sizes else {}
         intact = {name for name, mark in manifest.items() if sizes.get(name) == mark.size}
-        scores = {setting: score_file(setting.condition, setting.split) for setting in settings}
-        replicates = [replicate_file(split) for split in dict.fromkeys(split for split, _ in settings)]
+        scores = {view: score_file(view.condition, view.split) for view in views}
+        replicates = [replicate_file(split) for split in dict.fromkeys(split for split, _ in views)]
         return Progress(
             started="trial.json" in sizes,
             trained=bool(manifest) and all(name in intact for name in manifest if _of_training(name)),
@@ -359,11 +357,11 @@ class TrialFolder:
         except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error):  # what damaged archives raise
             return {}
 
-    def unscored(self, settings: Sequence[Setting]) -> tuple[Setting, ...]:
-        """Settings without a score, or whose replicates are missing or corrupt."""
-        missing = self.progress(settings).missing
-        replicates = {split: self.replicates(split) for split in dict.fromkeys(split for split, _ in settings)}
-        return tuple(each for each in settings if each in missing or label(each.condition) not in replicates[each.split])
+    def unscored(self, views: Sequence[View]) -> tuple[View, ...]:
+        """Views without a score, or whose replicates are missing or corrupt."""
+        missing = self.progress(views).missing
+        replicates = {split: self.replicates(split) for split in dict.fromkeys(split for split, _ in views)}
+        return tuple(each for each in views if each in missing or label(each.condition) not in replicates[each.split])
 
     def outputs(self, condition: Condition, split: SplitName = "test") -> npt.NDArray[np.float32]:
         """The network's output for each item under a condition. Raises FileNotFoundError."""
