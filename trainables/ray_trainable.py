@@ -16,6 +16,7 @@ from ray import tune
 
 from trainables.codecs import find_codec
 from trainables.contracts import Architecture, Condition, Epoch, Fusion, Recipe, Score, Source, SplitName, View, Weights
+from trainables.data.recompressed import recompressed
 from trainables.engine.evaluation import Measuring, fuse, scoring
 from trainables.engine.loading import over_processes
 from trainables.engine.recalibration import recalibrate
@@ -68,7 +69,7 @@ def steps(job: Job) -> Iterator[Result]:
         folder.write_json("trial.json", job.trial.to_json())
         folder.folder.remove("failure.json")
         architecture = find_architecture(job.trial.architecture)
-        data = _source(job.trial.dataset, job.data)
+        data = _source(job.trial.dataset, job.data, job.trial.source)
         if isinstance(architecture, Fusion):
             yield from _fuse(job, folder, architecture, data)
         else:
@@ -124,7 +125,7 @@ def _train(job: Job, folder: TrialFolder, workload: Workload, recipe: Recipe) ->
 
 def _record(epoch: Epoch) -> Result:
     """One epoch as plain values."""
-    return {
+    record: Result = {
         "epoch": epoch.number,
         "losses": dict(epoch.losses),
         "validation": [
@@ -135,12 +136,15 @@ def _record(epoch: Epoch) -> Result:
         "waiting": epoch.waiting,
         "time": now(),
     }
+    if epoch.shares is not None:
+        record["schedule"] = [{"level": level, "share": share} for level, share in epoch.shares.items()]
+    return record
 
 
 def _keep(job: Job, folder: TrialFolder, weights: Weights, history: list[Result]) -> None:
     """End a training: write what it leaves, then the manifest that says so. A search trial keeps no weights."""
     folder.write_json("history.json", history)
-    if job.trial.stage == "final":
+    if job.trial.stage != "search":
         folder.write_state("weights.pt", {"weights": dict(weights), "trial": job.trial.to_json()})
     folder.seal()
     folder.folder.remove("state.pt")
@@ -217,15 +221,16 @@ def _workload(job: Job, architecture: Architecture, data: Source) -> Workload:
         architecture=architecture,
         hyper=type(architecture.hyper)(**hyper),
         data=data,
+        withheld=job.trial.withheld,
         numerics=job.trial.numerics,
         runtime=_runtime(job),
     )
 
 
 @lru_cache(maxsize=1)
-def _source(dataset: str, path: str | None) -> Source:
+def _source(dataset: str, path: str | None, compressed: Condition) -> Source:
     """An opened data set, kept for the next trial in this process: it is read-only."""
-    return find_dataset(dataset).source(None if path is None else Path(path))
+    return recompressed(find_dataset(dataset).source(None if path is None else Path(path)), compressed)
 
 
 def _runtime(job: Job) -> Runtime:
