@@ -111,11 +111,11 @@ DEMO = Space(
             name: Budget(initial="none", epochs=16, retraining=Retraining(epochs=6), hyper=SEGNET)
             for name in ("segnet", "segnet_bilinear")
         },
-        "depth_gan": Budget(initial="none", epochs=8, hyper=DEPTH_GAN),
-        "faster_rcnn": Budget(initial="none", epochs=10, hyper=FASTER_RCNN),
-        "openpose": Budget(initial="none", epochs=10, hyper=OPENPOSE),
+        "depth_gan": Budget(initial="none", epochs=20, retraining=Retraining(epochs=5), hyper=DEPTH_GAN),
+        "faster_rcnn": Budget(initial="none", epochs=20, retraining=Retraining(epochs=8), hyper=FASTER_RCNN),
+        "openpose": Budget(initial="none", epochs=20, retraining=Retraining(epochs=5), hyper=OPENPOSE),
         "two_stream_spatial": Budget(initial="none", epochs=24, retraining=Retraining(epochs=9), hyper=SPATIAL),
-        "two_stream_motion": Budget(initial="none", epochs=16, hyper=MOTION),
+        "two_stream_motion": Budget(initial="none", epochs=32, retraining=Retraining(epochs=12), hyper=MOTION),
         "two_stream": Budget(initial="none"),
     },
 )

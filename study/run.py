@@ -172,6 +172,8 @@ def _tune(plan: Plan, reporter: Reporter, resources: Resources, console: Console
                 run_config=tune.RunConfig(
                     name="study",
                     storage_path=scratch,
+                    # Otherwise Tune looks in `scratch` for a marker that a worker on another host wrote to its own disk.
+                    checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                     verbose=0,
                     stop=signals,
                     failure_config=tune.FailureConfig(max_failures=RETRIES),

@@ -1,6 +1,7 @@
 """The trainable as Tune drives it, without Ray: a trial's whole state is in its folder."""
 
 import os
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
@@ -406,3 +407,13 @@ def test_a_fusion_without_the_outputs_of_a_stream_fails_in_one_line(tmp_path: Pa
     *_, last = steps(both)
     assert last["failure"].startswith("FileNotFoundError: ")
     assert "\n" not in last["failure"]
+
+
+def test_a_node_that_holds_other_data_than_the_launch_is_named_and_trains_nothing(tmp_path: Path) -> None:
+    job = baseline(tmp_path)
+    other = replace(job, trial=replace(job.trial, fingerprint="0123456789abcdef"))
+    *_, last = steps(other)
+    assert last["phase"] == "failed"
+    assert socket.gethostname() in last["failure"]
+    assert "copy the same files to every node" in last["failure"]
+    assert folder_of(other).history() == []

@@ -4,6 +4,7 @@ Only names and numbers come in (`Job`), only numbers go out. Tune's checkpoints 
 folder, however the last attempt ended. No task is known here; a new task needs no change.
 """
 
+import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -69,7 +70,7 @@ def steps(job: Job) -> Iterator[Result]:
         folder.write_json("trial.json", job.trial.to_json())
         folder.folder.remove("failure.json")
         architecture = find_architecture(job.trial.architecture)
-        data = _source(job.trial.dataset, job.data, job.trial.source)
+        data = _data(job)
         if isinstance(architecture, Fusion):
             yield from _fuse(job, folder, architecture, data)
         else:
@@ -225,6 +226,18 @@ def _workload(job: Job, architecture: Architecture, data: Source) -> Workload:
         numerics=job.trial.numerics,
         runtime=_runtime(job),
     )
+
+
+def _data(job: Job) -> Source:
+    """The data set of a job. Raises ValueError where this node holds other data than the launch planned with."""
+    data = _source(job.trial.dataset, job.data, job.trial.source)
+    if data.fingerprint != job.trial.fingerprint:
+        where = f"{socket.gethostname()} at {job.data}" if job.data else socket.gethostname()
+        raise ValueError(
+            f"data set {data.name} on {where} has fingerprint {data.fingerprint}, but the launch planned with "
+            f"{job.trial.fingerprint}: copy the same files to every node, then run again"
+        )
+    return data
 
 
 @lru_cache(maxsize=1)
