@@ -68,9 +68,10 @@ def test_a_child_starts_from_the_baseline_of_its_own_seed(tmp_path: Path) -> Non
         assert all(parent.seed == entry.seed for parent in entry.parents)
 
 
-def test_clean_and_every_level_of_the_ladder_are_scored(tmp_path: Path) -> None:
-    conditions = [str(condition) for condition in plan(tmp_path).entries[0].conditions]
-    assert conditions == ["clean", *(f"jpeg-{level}" for level in CODECS["jpeg"].levels)]
+def test_clean_and_every_level_of_the_ladder_are_scored_on_validation_and_then_on_test(tmp_path: Path) -> None:
+    conditions = ["clean", *(f"jpeg-{level}" for level in CODECS["jpeg"].levels)]
+    views = [str(view) for view in plan(tmp_path).entries[0].views]
+    assert views == [f"{condition} of {split}" for split in ("val", "test") for condition in conditions]
 
 
 def test_a_pattern_selects_from_the_plan_without_changing_trials(tmp_path: Path) -> None:
@@ -168,10 +169,11 @@ def test_a_space_names_only_recipes_that_exist(space: Space) -> None:
     assert {cell.recipe.name for cell in cells} <= known
 
 
-def test_a_study_reads_its_training_levels_the_validation_levels_and_the_whole_ladder_for_test(tmp_path: Path) -> None:
+def test_a_study_reads_its_training_levels_and_the_whole_ladder_of_validation_and_test(tmp_path: Path) -> None:
     (needs,) = store_needs(plan(tmp_path, "*/constant-5")).values()
     levels = {part: {condition.level for split, condition, _ in needs if split == part} for part in ("train", "val", "test")}
-    assert levels == {"train": {None, 5}, "val": {None, 15, 5}, "test": {None, *CODECS["jpeg"].levels}}
+    ladder = {None, *CODECS["jpeg"].levels}
+    assert levels == {"train": {None, 5}, "val": ladder, "test": ladder}
 
 
 def test_every_recipe_of_a_space_is_validated_under_the_same_conditions(tmp_path: Path) -> None:
@@ -301,7 +303,7 @@ def test_a_plan_gains_entries_and_resolves_the_others_when_their_hyper_parameter
     assert planned.grow() == search.searched
     assert planned.grow() == []
     assert set(trials(planned)) == {"segnet/clean/baseline seed 0 search 0", "segnet/clean/baseline seed 0 search 1"}
-    assert all(entry.conditions == () for entry in search.searched)
+    assert all(entry.views == () for entry in search.searched)
     for entry in search.searched:
         finish(planned, entry)
     assert {trial.hyper["lr"] for trial in trials(planned).values() if trial.stage == "final"} == {0.002}
