@@ -1,10 +1,10 @@
-"""A study's results as two tables, and their parquet export, which analysis can read without MLflow.
+"""A study's results as three tables, and their parquet export, which analysis can read without MLflow.
 
 `analysis.tracking` reads the tables from MLflow. A new column of lists or dicts must be added to `NESTED`.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,23 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-FORMAT = b"2"
+FORMAT = b"3"
 """Format of the files that `export` writes."""
 NESTED = ("ladder", "training_levels", "parents", "hyper", "numerics", "codec_identity", "versions", "group_sizes")
 """Columns of `trials` that hold lists and dicts; the export stores them as JSON."""
+SCORE_TYPES = {
+    **dict.fromkeys(("trial", "codec"), "str"),
+    "level": "int64",
+    **dict.fromkeys(("metric", "mode"), "str"),
+    **dict.fromkeys(("value", "bits_per_pixel", "stream_bits_per_pixel", "bytes_per_item"), "float64"),
+    "replicates": "object",
+}
+"""Columns of a table of scores, with their types."""
+
+
+def no_scores() -> pd.DataFrame:
+    """A table of scores without rows."""
+    return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in SCORE_TYPES.items()})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,20 +55,22 @@ class Results:
     - `scored`, `ended`: when clean was scored and when the run last ended, in milliseconds since 1970
     """
     scores: pd.DataFrame
-    """One row per trial, condition and metric, all on the test split.
+    """One row per trial, condition and metric, on the test split. All tables and figures are made from these.
 
     `trial`, `codec` (empty for clean), `level` (0 for clean), `metric`, `mode`, `value`, `bits_per_pixel`, `stream_bits_per_pixel`,
     `bytes_per_item`, `replicates` (values on bootstrap resamples; trials on the same data share the resamples).
     """
+    validation: pd.DataFrame = field(default_factory=no_scores)
+    """The same on the validation split; without the trials that were scored before validation was."""
 
 
 def export(results: Results, folder: Path) -> None:
-    """Write `trials.parquet` and `scores.parquet` to a folder; `load_export` reads them."""
+    """Write `trials.parquet`, `scores.parquet` (test) and `validation.parquet` to a folder; `load_export` reads them."""
     trials = results.trials.reset_index()
     for name in NESTED:
         trials[name] = trials[name].map(json.dumps)
     folder.mkdir(parents=True, exist_ok=True)
-    for name, frame in (("trials", trials), ("scores", results.scores)):
+    for name, frame in (("trials", trials), ("scores", results.scores), ("validation", results.validation)):
         table = pa.Table.from_pandas(frame, preserve_index=False)
         metadata = {b"format": FORMAT, b"study": results.study.encode()}
         pq.write_table(table.replace_schema_metadata(metadata), folder / f"{name}.parquet")
@@ -64,17 +79,20 @@ def export(results: Results, folder: Path) -> None:
 def load_export(folder: Path) -> Results:
     """Read the results that `export` wrote to a folder.
 
-    Raises ValueError where the folder holds no export, an export of another format, or files of two studies.
+    Raises ValueError where the folder holds no export, an export of another format, or files of several studies.
     """
-    (study, trials), (other, scores) = (_exported(folder / f"{name}.parquet") for name in ("trials", "scores"))
-    if study != other:
-        raise ValueError(
-            f"{folder}: trials.parquet is of study {study!r}, scores.parquet of {other!r}: write both again with `study report`"
-        )
+    study, trials = _exported(folder / "trials.parquet")
+    tables = {}
+    for table in ("scores", "validation"):
+        other, tables[table] = _exported(folder / f"{table}.parquet")
+        if other != study:
+            raise ValueError(
+                f"{folder}: trials.parquet is of study {study!r}, {table}.parquet of {other!r}: write all again with `study report`"
+            )
+        tables[table]["replicates"] = tables[table]["replicates"].map(lambda values: np.asarray(values, float))
     for name in NESTED:
         trials[name] = trials[name].map(json.loads)
-    scores["replicates"] = scores["replicates"].map(lambda values: np.asarray(values, float))
-    return Results(study=study, trials=trials.set_index("trial"), scores=scores)
+    return Results(study=study, trials=trials.set_index("trial"), **tables)
 
 
 def _exported(path: Path) -> tuple[str, pd.DataFrame]:

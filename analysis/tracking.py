@@ -46,8 +46,9 @@ def load(tracking_uri: str, study: str) -> Results:
     with _asking(tracking_uri) as client:
         runs = _finished(client, tracking_uri, study)
         scores = pd.concat([_scores(client, run) for run in runs], ignore_index=True)
+        test, validation = (_of_split(scores, split) for split in ("test", "val"))
         trials = pd.DataFrame([_trial(client, run) for run in runs]).set_index("trial")
-    return Results(study=study, trials=with_setups(trials), scores=scores)
+    return Results(study=study, trials=with_setups(trials), scores=test, validation=validation)
 
 
 def panels(tracking_uri: str, study: str, trials: Collection[str]) -> dict[tuple[str, str], bytes]:
@@ -156,7 +157,7 @@ def _named(params: Mapping[str, str], prefix: str) -> dict[str, str]:
 
 
 def _scores(client: MlflowClient, run: Run) -> pd.DataFrame:
-    """The scores of a run on the test split."""
+    """The scores of a run on validation and test, told apart by the column `split`."""
     with tempfile.TemporaryDirectory() as scratch:
         try:
             path = client.download_artifacts(run.info.run_id, "scores.parquet", scratch)
@@ -173,10 +174,14 @@ def _scores(client: MlflowClient, run: Run) -> pd.DataFrame:
             "run the study again with this version"
         )
     frame = table.to_pandas()
-    if "split" in frame:  # older artifacts hold test scores only and have no such column
-        frame = frame[frame["split"] == "test"].drop(columns="split").reset_index(drop=True)
+    if "split" not in frame:  # older artifacts hold test scores only
+        frame["split"] = "test"
     frame["codec"] = frame["codec"].fillna("").astype(str)
     frame["level"] = frame["level"].fillna(0).astype(int)
     frame["replicates"] = [np.asarray(values, float) for values in frame["replicates"]]
     frame["trial"] = run.data.tags["trial"]
     return pd.DataFrame(frame)
+
+
+def _of_split(scores: pd.DataFrame, split: str) -> pd.DataFrame:
+    return pd.DataFrame(scores[scores["split"] == split].drop(columns="split").reset_index(drop=True))

@@ -104,7 +104,8 @@ def plan_rows(plan: Plan) -> list[Row]:
 def _row(plan: Plan, entry: Entry, *, running: bool) -> Row:
     folder, trial, cell = plan.folder(entry), plan.trial(entry), entry.cell
     state, known = plan.state(entry), trial is not None and not plan.no_data.get(cell.dataset)
-    missing = folder.progress(entry.views).missing if folder else entry.views
+    progress = folder.progress(entry.views) if folder else None
+    missing = progress.missing if progress else entry.views
     return {
         "cell": cell.name,
         "architecture": cell.architecture.name,
@@ -119,6 +120,7 @@ def _row(plan: Plan, entry: Entry, *, running: bool) -> Row:
         "state": "running" if state == "partial" and running else state,
         "epochs": trial.epochs if trial and known else None,
         "epochs_done": len(folder.history()) if folder else 0,
+        "trained": progress.trained if progress else False,
         "scores": [str(view) for view in entry.views],
         "scores_done": len(entry.views) - len(missing),
         "parents": [parent.cell.name for parent in entry.parents],
@@ -158,8 +160,17 @@ def plan_text(plan: Plan, rows: Sequence[Row], encoded: Mapping[str, Any]) -> Gr
     if screened:
         follows = "; final trials not known yet" if plan.growth.more(plan) else ""
         lines.append(f"screening {screened.count('done')} of {len(screened)} trials{follows}")
+    unscored = sum(row["trained"] and row["state"] != "done" for row in rows)
+    if unscored:
+        lines.append(f"{unscored} trained networks lack scores: they are scored, not trained again")
     earlier = earlier_trials(plan)
-    if earlier:
+    if earlier.formats:
         where = f"trial folders of an earlier format in {plan.storage.uri}"
-        lines.append(f"{earlier} {where}: left alone, their trials are trained again")
+        lines.append(f"{earlier.formats} {where}: left alone, their trials are trained again")
+    if earlier.revisions:
+        where = f"trial folders of an earlier revision in {plan.storage.uri}"
+        lines.append(
+            f"{earlier.revisions} {where}: left alone, their trials are trained again, "
+            "since the architecture or the recipe changed in a way that changes figures"
+        )
     return Group(table, *(escape(line) for line in lines))

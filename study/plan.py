@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from search_spaces import Budget, Screening, Space
 from study.cells import Cell, parents_of, select, sibling, space_cells, with_needs
@@ -581,20 +581,38 @@ def predicted_bytes(store: Store, source: Source, needs: Needs) -> int:
     return sum(store.imagery(source, split, derived).stored_bytes(condition) for split, condition, derived in needs)
 
 
-def earlier_trials(plan: Plan) -> int:
-    """Number of trial folders in the storage that an earlier version wrote; this version neither reads nor changes them."""
-    ours = {trial.key for entry in plan.entries if (trial := plan.trial(entry)) is not None}
-    folder = plan.storage.child(TRIALS)
-    files: dict[str, set[str]] = {}
-    for name in folder.names():
-        key, _, file = name.partition("/")
-        files.setdefault(key, set()).add(file)
-    doubtful = [key for key, names in files.items() if key not in ours and "trial.json" in names and "done.json" not in names]
-    return sum(_format(folder, key) < FORMAT for key in doubtful)
+class Earlier(NamedTuple):
+    """Numbers of trial folders in a storage that this version neither reads nor changes, although their trials are planned."""
+
+    formats: int
+    """Folders of an earlier format, of whatever trial."""
+    revisions: int
+    """Folders that differ from a planned trial by an earlier revision of an architecture or a recipe, its parents' included."""
 
 
-def _format(folder: Folder, key: str) -> int:
-    try:
-        return int(TrialFolder(folder.child(key)).read_json("trial.json")["format"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return FORMAT  # not readable as a trial of any version
+def earlier_trials(plan: Plan) -> Earlier:
+    """Count the trial folders of earlier formats and revisions, from `trial.json` of every folder that is not in the plan."""
+    planned = {trial.key: trial for entry in plan.entries if (trial := plan.trial(entry)) is not None}
+    folder, formats = plan.storage.child(TRIALS), 0
+    others: dict[str, Trial] = {}
+    for key in sorted(
+        {name.removesuffix("/trial.json") for name in folder.names() if name.endswith("/trial.json")} - planned.keys()
+    ):
+        try:
+            record = TrialFolder(folder.child(key)).read_json("trial.json")
+            earlier = int(record["format"]) < FORMAT
+            trial = None if earlier else Trial.from_json(record)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue  # not readable as a trial of this version or an earlier one
+        formats += earlier
+        if trial is not None and trial.key == key:
+            others[key] = trial
+    known = planned | others
+    expected = {_unrevised(trial, known) for trial in planned.values()}
+    return Earlier(formats=formats, revisions=sum(_unrevised(trial, known) in expected for trial in others.values()))
+
+
+def _unrevised(trial: Trial, known: Mapping[str, Trial]) -> str:
+    """Key of a trial without its own revisions and those of its ancestors, where `known` has them."""
+    parents = tuple(_unrevised(known[key], known) if key in known else key for key in trial.parents)
+    return replace(trial, architecture_revision=0, recipe_revision=0, parents=parents).key

@@ -20,7 +20,7 @@ from study.run import run
 from study.tracking import default_uri
 from trainables import Folder
 
-TINY = replace(DEMO, name="tiny", cells=STILLS, budgets={"segnet": replace(DEMO.budgets["segnet"], epochs=2)})
+TINY = replace(DEMO, name="tiny", cells=STILLS, budgets={"segnet": replace(DEMO.budgets["segnet"], epochs=2, retraining=None)})
 PATTERNS = ("segnet/jpeg/constant-5",)
 
 

@@ -305,10 +305,10 @@ def test_a_tree_with_one_class_is_refused_by_name(tmp_path: Path) -> None:
 # Embedded
 
 
-def test_the_street_actions_have_280_training_56_validation_and_128_test_clips() -> None:
+def test_the_street_actions_have_280_training_120_validation_and_128_test_clips() -> None:
     assert {name: len(found) for name, found in parts(DATASETS["street_actions"].source(None)).items()} == {
         "train": 280,
-        "val": 56,
+        "val": 120,
         "test": 128,
     }
 

@@ -65,7 +65,8 @@ def test_plan_prints_every_trial_as_json(capsys: pytest.CaptureFixture[str], tmp
     first = planned["trials"][0]
     assert first["cell"] == "segnet/clean/baseline"
     assert first["state"] == "missing"
-    assert first["conditions"][0] == "clean"
+    assert first["scores"][0] == "clean of val"
+    assert (len(first["scores"]), first["scores_done"]) == (14, 0)
 
 
 def test_plan_of_a_space_without_data_says_which_flag_to_pass(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -116,7 +117,8 @@ def own_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_users_space_is_planned_on_its_own_ladder(capsys: pytest.CaptureFixture[str]) -> None:
     trials = as_json(capsys, "plan", "my_spaces:MINE", "--json")["trials"]
     assert [row["cell"] for row in trials] == ["segnet/clean/baseline", "segnet/clean/continued", "segnet/jpeg/constant-10"]
-    assert {tuple(row["conditions"]) for row in trials} == {("clean", "jpeg-50", "jpeg-10")}
+    ladder = ("clean", "jpeg-50", "jpeg-10")
+    assert {tuple(row["scores"]) for row in trials} == {tuple(f"{each} of {split}" for split in ("val", "test") for each in ladder)}
 
 
 @pytest.mark.parametrize(

@@ -298,7 +298,7 @@ def scenes() -> Source:
 
 
 def test_the_embedded_scenes_have_300_24_and_60_items(scenes: Source) -> None:
-    assert [len(scenes.split(part).names) for part in PARTS] == [300, 24, 60]
+    assert [len(scenes.split(part).names) for part in PARTS] == [300, 120, 60]
 
 
 def test_the_depth_of_a_scene_is_known_everywhere_and_ends_at_far(scenes: Source) -> None:

@@ -68,7 +68,7 @@ def check_item(source: Source, split: Split, index: int) -> None:
 
 
 def test_street_objects_has_300_40_and_80_scenes() -> None:
-    assert [len(split.names) for split in splits(DATASETS["street_objects"].source(None)).values()] == [300, 40, 80]
+    assert [len(split.names) for split in splits(DATASETS["street_objects"].source(None)).values()] == [300, 120, 80]
 
 
 def test_street_objects_are_valid_and_their_visible_areas_fit_their_boxes() -> None:

@@ -84,8 +84,9 @@ def weights(job: Job) -> Any:
 
 
 def scores(job: Job) -> list[dict[str, Any]]:
-    """Scores of all conditions, without the time at which they were written."""
-    return [{**record, "time": None} for record in TrialFolder(Folder(job.folder)).scores(job.conditions)]
+    """Scores of all views, without the time at which they were written."""
+    folder = TrialFolder(Folder(job.folder))
+    return [{**record, "time": None} for split, condition in job.views for record in folder.scores([condition], split)]
 
 
 def test_own_weights_make_an_untrained_trial_named_by_their_digest(tmp_path: Path, own: Path) -> None:
@@ -164,7 +165,7 @@ def test_an_exported_baseline_gives_the_same_scores_as_the_trial_that_trained_it
     given = plan(tmp_path / "given", str(path))
     keep(given, QUIET)
     own_baseline, own_continued = run_all(given)
-    assert len(scores(baseline)) == len(baseline.conditions)
+    assert len(scores(baseline)) == len(baseline.views)
     assert scores(own_baseline) == scores(baseline)
     assert scores(own_continued) == scores(continued)
 
@@ -179,6 +180,8 @@ def test_evaluate_scores_own_weights_on_the_spaces_ladder(
     found = json.loads(capsys.readouterr().out)
     assert found["weights"] == digest_of(own)
     assert [(row["codec"], row["level"]) for row in found["scores"]] == [(None, None), ("jpeg", 50), ("jpeg", 10)]
+    assert len(list((tmp_path / "runs" / "trials").glob("*/scores/test/*"))) == 3
+    assert not list((tmp_path / "runs" / "trials").glob("*/scores/val"))  # of test alone
     workload = Workload(architecture=SEGNET, hyper=HYPER, data=few_streets())
     conditions = [CLEAN, Condition(codec="jpeg", level=10)]
     clean, at_10 = evaluate(workload, network().state_dict(), conditions=conditions)

@@ -3,6 +3,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from search_spaces import DEMO, PAPER, SPACES, Budget, Retraining, Space
@@ -10,14 +11,18 @@ from search_spaces.demo import STILLS
 from study.cells import find_space, space_cells
 from study.flags import read_data_flags
 from study.overview import plan_rows, plan_text
-from study.plan import Entry, Fixed, Plan, earlier_trials, hyper_of, make_plan, resolve, store_needs
+from study.plan import Earlier, Entry, Fixed, Plan, earlier_trials, hyper_of, make_plan, resolve, store_needs
 from study.searcher import PlanSearcher
-from trainables import ARCHITECTURES, CLEAN, CODECS, Architecture, Folder, Fusion, Hyper, Trial, recipes_of
+from trainables import ARCHITECTURES, CODECS, Architecture, Folder, Fusion, Hyper, Score, Trial, TrialFolder, recipes_of
 
 SPACE = replace(DEMO, cells=STILLS, budgets={"segnet": DEMO.budgets["segnet"]})
 """One architecture of the demo."""
 OTHER_LADDER = replace(
-    SPACE, cells=("*/clean/*", "*/jpeg/*"), ladders={"jpeg": (90, 60, 30)}, validation={"jpeg": (30,)}, name="other_ladder"
+    SPACE,
+    cells=("*/clean/*", "*/jpeg/constant-*", "*/jpeg/recalibrated-*", "*/jpeg/uniform"),
+    ladders={"jpeg": (90, 60, 30)},
+    validation={"jpeg": (30,)},
+    name="other_ladder",
 )
 
 
@@ -68,9 +73,10 @@ def test_a_child_starts_from_the_baseline_of_its_own_seed(tmp_path: Path) -> Non
         assert all(parent.seed == entry.seed for parent in entry.parents)
 
 
-def test_clean_and_every_level_of_the_ladder_are_scored(tmp_path: Path) -> None:
-    conditions = [str(condition) for condition in plan(tmp_path).entries[0].conditions]
-    assert conditions == ["clean", *(f"jpeg-{level}" for level in CODECS["jpeg"].levels)]
+def test_clean_and_every_level_of_the_ladder_are_scored_on_validation_and_then_on_test(tmp_path: Path) -> None:
+    conditions = ["clean", *(f"jpeg-{level}" for level in CODECS["jpeg"].levels)]
+    views = [str(view) for view in plan(tmp_path).entries[0].views]
+    assert views == [f"{condition} of {split}" for split in ("val", "test") for condition in conditions]
 
 
 def test_a_pattern_selects_from_the_plan_without_changing_trials(tmp_path: Path) -> None:
@@ -163,15 +169,16 @@ def test_a_budget_needs_epochs_or_iterations(tmp_path: Path) -> None:
 def test_a_space_names_only_recipes_that_exist(space: Space) -> None:
     cells = space_cells(space)
     assert cells
-    codecs = [(None, ()), *((name, codec.levels) for name, codec in CODECS.items())]
-    known = {recipe.name for name, levels in codecs for each in ARCHITECTURES.values() for recipe in recipes_of(each, name, levels)}
-    assert {cell.recipe.name for cell in cells} <= known
+    for cell in cells:
+        table = {recipe.name for recipe in recipes_of(cell.architecture, cell.codec.name if cell.codec else None, cell.ladder)}
+        assert cell.recipe.name in table | space.variants.keys()
 
 
-def test_a_study_reads_its_training_levels_the_validation_levels_and_the_whole_ladder_for_test(tmp_path: Path) -> None:
+def test_a_study_reads_its_training_levels_and_the_whole_ladder_of_validation_and_test(tmp_path: Path) -> None:
     (needs,) = store_needs(plan(tmp_path, "*/constant-5")).values()
     levels = {part: {condition.level for split, condition, _ in needs if split == part} for part in ("train", "val", "test")}
-    assert levels == {"train": {None, 5}, "val": {None, 15, 5}, "test": {None, *CODECS["jpeg"].levels}}
+    ladder = {None, *CODECS["jpeg"].levels}
+    assert levels == {"train": {None, 5}, "val": ladder, "test": ladder}
 
 
 def test_every_recipe_of_a_space_is_validated_under_the_same_conditions(tmp_path: Path) -> None:
@@ -301,7 +308,7 @@ def test_a_plan_gains_entries_and_resolves_the_others_when_their_hyper_parameter
     assert planned.grow() == search.searched
     assert planned.grow() == []
     assert set(trials(planned)) == {"segnet/clean/baseline seed 0 search 0", "segnet/clean/baseline seed 0 search 1"}
-    assert all(entry.conditions == () for entry in search.searched)
+    assert all(entry.views == () for entry in search.searched)
     for entry in search.searched:
         finish(planned, entry)
     assert {trial.hyper["lr"] for trial in trials(planned).values() if trial.stage == "final"} == {0.002}
@@ -345,6 +352,12 @@ def test_a_fusion_waits_for_scores_and_everything_else_for_weights(tmp_path: Pat
         assert entry.needs_scores == isinstance(entry.cell.architecture, Fusion)
 
 
+def lines_with(text: str, planned: Plan) -> list[str]:
+    """The lines below the table of `study plan` that contain a text."""
+    told = plan_text(planned, plan_rows(planned), {"predicted_bytes": 0, "limit_bytes": 0, "root": ""})
+    return [str(line) for line in told.renderables if text in str(line)]
+
+
 def test_trial_folders_of_an_earlier_format_are_counted_and_left_alone(tmp_path: Path) -> None:
     planned = plan(tmp_path)
     for key in ("0123456789abcdef", "fedcba9876543210"):
@@ -352,9 +365,10 @@ def test_trial_folders_of_an_earlier_format_are_counted_and_left_alone(tmp_path:
         folder.write("trial.json", b'{"format": 1, "architecture": "segnet"}')
         folder.write("weights.pt", b"weights")
     Folder.at(str(tmp_path)).child("trials/foreign").write("notes.txt", b"not a trial")
-    assert earlier_trials(planned) == 2
-    text = plan_text(planned, plan_rows(planned), {"predicted_bytes": 0, "limit_bytes": 0, "root": ""})
-    assert any("2 trial folders" in str(line) and "left alone" in str(line) for line in text.renderables)
+    assert earlier_trials(planned) == Earlier(formats=2, revisions=0)
+    (line,) = lines_with("trial folders", planned)
+    assert line.startswith("2 trial folders of an earlier format in ")
+    assert line.endswith(": left alone, their trials are trained again")
 
 
 def test_a_storage_of_this_format_has_no_earlier_trials(tmp_path: Path) -> None:
@@ -362,5 +376,80 @@ def test_a_storage_of_this_format_has_no_earlier_trials(tmp_path: Path) -> None:
     folder = planned.folder(planned.entries[0])
     assert folder is not None
     folder.write_json("trial.json", trials(planned)[str(planned.entries[0])].to_json())
-    assert earlier_trials(plan(tmp_path, "*/uniform")) == 0
-    assert CLEAN in planned.entries[0].conditions
+    assert earlier_trials(plan(tmp_path, "*/uniform")) == Earlier(formats=0, revisions=0)
+
+
+def store(planned: Plan, trial: Trial) -> Trial:
+    """Write the record of a trial to the folder that its key names."""
+    TrialFolder(planned.storage.child(f"trials/{trial.key}")).write_json("trial.json", trial.to_json())
+    return trial
+
+
+REVISED = ["architecture_revision", "recipe_revision"]
+
+
+@pytest.mark.parametrize("revision", REVISED)
+def test_a_trial_of_an_earlier_revision_is_counted_and_left_alone(tmp_path: Path, revision: str) -> None:
+    planned = plan(tmp_path, "*/continued")
+    baseline = trials(planned)["segnet/clean/baseline seed 0"]
+    earlier = store(planned, replace(baseline, **{revision: getattr(baseline, revision) + 7}))
+    assert earlier_trials(planned) == Earlier(formats=0, revisions=1)
+    (line,) = lines_with("trial folders", planned)
+    assert line.startswith("1 trial folders of an earlier revision in ")
+    assert line.endswith("since the architecture or the recipe changed in a way that changes figures")
+    assert planned.storage.child(f"trials/{earlier.key}").names() == {"trial.json"}
+
+
+@pytest.mark.parametrize("revision", REVISED)
+def test_the_children_of_an_earlier_revision_are_of_an_earlier_revision_too(tmp_path: Path, revision: str) -> None:
+    planned = plan(tmp_path, "*/constant-5")
+    found = trials(planned)
+    changed: dict[str, Any] = {revision: 7}
+    parent = store(planned, replace(found["segnet/clean/baseline seed 0"], **changed))
+    child = store(planned, replace(found["segnet/jpeg/constant-5 seed 0"], parents=(parent.key,)))
+    store(planned, replace(found["segnet/jpeg/constant-5 seed 0"], parents=(child.key,)))  # another lineage
+    assert earlier_trials(planned) == Earlier(formats=0, revisions=2)
+
+
+def test_a_child_of_another_revision_may_have_a_planned_parent(tmp_path: Path) -> None:
+    planned = plan(tmp_path, "*/continued")
+    store(planned, replace(trials(planned)["segnet/clean/continued seed 0"], recipe_revision=7))
+    assert earlier_trials(planned) == Earlier(formats=0, revisions=1)
+
+
+@pytest.mark.parametrize("change", [{"seed": 5}, {"epochs": 3}, {"hyper": {"lr": 0.5}}, {"parents": ("0123456789abcdef",)}])
+def test_a_trial_that_differs_in_more_than_its_revision_is_of_no_earlier_one(tmp_path: Path, change: dict[str, Any]) -> None:
+    planned = plan(tmp_path, "*/continued")
+    store(planned, replace(trials(planned)["segnet/clean/continued seed 0"], recipe_revision=7, **change))
+    assert earlier_trials(planned) == Earlier(formats=0, revisions=0)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"format": 2, "hyper": 3}', b'{"format": 99}'])
+def test_a_folder_whose_record_is_no_trial_of_this_version_is_not_counted(tmp_path: Path, content: bytes) -> None:
+    planned = plan(tmp_path, "*/baseline")
+    planned.storage.child("trials/0123456789abcdef").write("trial.json", content)
+    assert earlier_trials(planned) == Earlier(formats=0, revisions=0)
+
+
+def test_trained_networks_without_scores_on_one_split_are_said_to_be_scored_and_not_trained_again(tmp_path: Path) -> None:
+    planned = plan(tmp_path, "*/continued")
+    baseline, continued = planned.entries
+    finish(planned, baseline)
+    folder = planned.folder(baseline)
+    assert folder is not None
+    for condition in baseline.conditions:
+        folder.write_score(
+            Score(
+                condition=condition, bits_per_pixel=None, stream_bits_per_pixel=None, bytes_per_item=None, metrics={"miou": 0.5},
+                replicates={"miou": np.zeros(1)},
+            )
+        )  # fmt: skip
+    folder.seal()
+    assert (planned.state(baseline), planned.state(continued)) == ("partial", "missing")
+    (line,) = lines_with("lack scores", planned)
+    assert line == "1 trained networks lack scores: they are scored, not trained again"
+
+
+def test_a_plan_in_an_empty_storage_says_nothing_of_earlier_trials_and_missing_scores(tmp_path: Path) -> None:
+    planned = plan(tmp_path, "*/baseline")
+    assert lines_with("trial folders", planned) == lines_with("lack scores", planned) == []

@@ -55,7 +55,7 @@ def street_people() -> Source:
 
 
 def test_street_people_has_300_40_and_80_scenes(street_people: Source) -> None:
-    assert [len(street_people.split(part).names) for part in ("train", "val", "test")] == [300, 40, 80]
+    assert [len(street_people.split(part).names) for part in ("train", "val", "test")] == [300, 120, 80]
 
 
 def test_scenes_of_street_people_are_valid_and_show_one_to_five_people(street_people: Source) -> None:

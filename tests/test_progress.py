@@ -17,14 +17,14 @@ BASELINE = "segnet/clean/baseline seed 0"
 def progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Progress:
     """The progress of one baseline, which prints every line at once."""
     monkeypatch.setattr("study.progress.LINE_SECONDS", 0.0)
-    space = replace(DEMO, cells=STILLS, budgets={"segnet": DEMO.budgets["segnet"]})
+    space = replace(DEMO, cells=STILLS, budgets={"segnet": replace(DEMO.budgets["segnet"], epochs=8)})
     plan = make_plan(space, patterns=["segnet/clean/baseline"], storage=Folder.at(str(tmp_path)))
     return Progress(plan, Console(record=True, width=200), slots=1)
 
 
-def test_scoring_is_shown_with_its_condition_and_the_items_so_far(progress: Progress) -> None:
-    progress.result(BASELINE, {"phase": "measure", "condition": "jpeg-15", "built": 68, "items": 233})
-    assert f"{BASELINE}: scoring jpeg-15, 68/233" in progress.console.export_text()
+def test_scoring_is_shown_with_its_view_and_the_items_so_far(progress: Progress) -> None:
+    progress.result(BASELINE, {"phase": "measure", "view": "jpeg-15 of val", "built": 68, "items": 233})
+    assert f"{BASELINE}: scoring jpeg-15 of val, 68/233" in progress.console.export_text()
 
 
 def test_encoding_is_shown_with_its_pack_and_the_items_so_far(progress: Progress) -> None:
@@ -37,4 +37,4 @@ def test_an_epoch_is_shown_with_the_metric_and_from_the_second_on_with_the_time_
         progress.result(BASELINE, {"phase": "train", "epoch": epoch, "objective": epoch / 8, "seconds": 3.0})
     lines = progress.console.export_text().splitlines()
     assert lines[0] == f"{BASELINE}: epoch 1/8, miou 0.125 (0 of 1 trials done)"
-    assert lines[1] == f"{BASELINE}: epoch 2/8, miou 0.250 (0 of 1 trials done, ETA 0:00:39)"
+    assert lines[1] == f"{BASELINE}: epoch 2/8, miou 0.250 (0 of 1 trials done, ETA 0:01:00)"

@@ -67,6 +67,20 @@ def test_a_file_keeps_every_value_but_replicates_of_the_primary_metric_only(tmp_
     )
 
 
+def test_a_file_keeps_every_value_on_validation_without_replicates(tmp_path: Path) -> None:
+    made = second_metric(results(SCORES))
+    made = replace(made, validation=made.scores.assign(value=made.scores["value"] - 0.02))
+    read = load(written(made, tmp_path)).results
+    columns = ["trial", "codec", "level", "metric", "mode", "value"]
+    pd.testing.assert_frame_equal(read.validation[columns], made.validation[columns])
+    pd.testing.assert_frame_equal(read.scores[columns], made.scores[columns])
+    assert {len(each) for each in read.validation["replicates"]} == {0}
+
+
+def test_a_file_of_trials_that_were_scored_on_test_alone_has_no_validation_scores(tmp_path: Path) -> None:
+    assert load(written(results(SCORES), tmp_path)).results.validation.empty
+
+
 def test_a_file_keeps_group_sizes_and_states_its_origin(tmp_path: Path) -> None:
     read = load(written(results(SCORES), tmp_path, processor="A processor"))
     assert read.results.trials["group_sizes"].iloc[0] == [3, 3, 2]
@@ -86,7 +100,8 @@ def test_three_seeds_of_seven_networks_under_seven_conditions_with_14_metrics_fi
     made = results({name: [tuple(rng.random(7)) for _ in range(3)] for name in names}, ladder=ladder)
     scores = made.scores.assign(replicates=list(rng.random((len(made.scores), 400))))
     others = [scores.assign(metric=f"metric-{number}", value=rng.random(len(scores))) for number in range(13)]
-    path = written(replace(made, scores=pd.concat([scores, *others], ignore_index=True)), tmp_path)
+    every = pd.concat([scores, *others], ignore_index=True)
+    path = written(replace(made, scores=every, validation=every.assign(value=rng.random(len(every)))), tmp_path)
     assert 100_000 < path.stat().st_size < LIMIT
 
 
@@ -122,6 +137,9 @@ def test_two_exports_that_disagree_on_a_score_are_refused() -> None:
     other = replace(made, scores=made.scores.assign(value=made.scores["value"] + 0.01))
     with pytest.raises(ValueError, match=r"trial baseline-0 has other scores in b than in a: leave one of them out"):
         joined({"a": made, "b": other})
+    one, other = (replace(made, validation=frame) for frame in (made.scores, other.scores))
+    with pytest.raises(ValueError, match=r"trial baseline-0 has other scores in b than in a: leave one of them out"):
+        joined({"a": one, "b": other})
 
 
 def test_trials_of_an_earlier_setup_are_left_out(tmp_path: Path) -> None:
@@ -234,7 +252,7 @@ def test_a_readme_that_cannot_be_rendered_is_refused_in_one_line(tmp_path: Path,
 def test_a_file_of_another_format_is_refused(tmp_path: Path) -> None:
     path = written(results(SCORES), tmp_path)
     pq.write_table(pq.read_table(path).replace_schema_metadata({"format": "7"}), path)
-    with pytest.raises(ValueError, match=r"segmentation.parquet: format 7, but this version reads format 1: write it with"):
+    with pytest.raises(ValueError, match=r"segmentation.parquet: format 7, but this version reads format 2: write it with"):
         load(path)
 
 

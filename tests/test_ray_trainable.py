@@ -18,7 +18,7 @@ from search_spaces.demo import SEGNET
 from study.plan import make_plan
 from tests.full_disk import in_a_child, limit_files
 from tests.test_training import Forbidden
-from trainables import ARCHITECTURES, DATASETS, Architecture, Folder, Fusion, Job, Source, TrialFolder
+from trainables import ARCHITECTURES, DATASETS, Architecture, Folder, Fusion, Job, Source, Split, SplitName, TrialFolder
 from trainables.data.embedded import scenes_source
 from trainables.ray_trainable import StudyTrainable, steps
 from trainables.scenes import CLASSES
@@ -41,10 +41,10 @@ def class_map_of(prediction: Any) -> npt.NDArray[np.float32]:
     return found
 
 
-def mean_class_maps(outputs: Sequence[npt.NDArray[np.float32]], source: Source) -> list[Any]:
+def mean_class_maps(outputs: Sequence[npt.NDArray[np.float32]], split: Split) -> list[Any]:
     """Statistics of the rounded mean of two networks' class maps: no sensible prediction, but one that depends on both."""
     means = np.stack(outputs).mean(axis=0).round().astype(np.uint8)
-    return [confusion(mean, source.test.target(index), len(source.classes)) for index, mean in enumerate(means)]
+    return [confusion(mean, split.target(index), len(CLASSES)) for index, mean in enumerate(means)]
 
 
 segnet = ARCHITECTURES["segnet"]
@@ -112,7 +112,7 @@ class Outcome:
     weights: dict[str, bytes]
     epochs: list[Any]
     scores: list[Any]
-    replicates: dict[str, dict[str, bytes]]
+    replicates: dict[SplitName, dict[str, dict[str, bytes]]]
 
 
 def outcome(job: Job) -> Outcome:
@@ -122,12 +122,15 @@ def outcome(job: Job) -> Outcome:
         return [{name: value for name, value in record.items() if name not in timed} for record in records]
 
     trained = folder.read_state("weights.pt")["weights"] if "weights.pt" in folder.folder.names() else {}
-    replicates = folder.replicates().items()
+    found: dict[SplitName, Any] = {split: folder.replicates(split) for split, _ in job.views}
     return Outcome(
         weights={name: tensor.numpy().tobytes() for name, tensor in trained.items()},
         epochs=untimed(folder.history()),
-        scores=untimed(folder.scores(job.conditions)),
-        replicates={name: {key: value.tobytes() for key, value in of_one.items()} for name, of_one in replicates},
+        scores=untimed([record for split, condition in job.views for record in folder.scores([condition], split)]),
+        replicates={
+            split: {name: {key: value.tobytes() for key, value in of_one.items()} for name, of_one in replicates.items()}
+            for split, replicates in found.items()
+        },
     )
 
 
@@ -175,8 +178,9 @@ CHANGES = (
     *("trial.json", "no failure"),
     *("state of epoch 1", "history of epoch 1", "state of epoch 2", "history of epoch 2"),
     *("history", "weights", "seal of training", "no state"),
-    *("picture of clean", "replicates of clean", "score of clean"),
-    *("picture of jpeg-10", "replicates of jpeg-10", "score of jpeg-10"),
+    *("replicates of clean of val", "score of clean of val", "replicates of jpeg-10 of val", "score of jpeg-10 of val"),
+    *("picture of clean", "replicates of clean of test", "score of clean of test"),
+    *("picture of jpeg-10", "replicates of jpeg-10 of test", "score of jpeg-10 of test"),
     *("panel", "seal of scoring"),
 )
 """Every change that a baseline of two epochs makes to its folder, in order."""
@@ -208,8 +212,8 @@ def test_a_trial_interrupted_at_any_change_of_its_folder_ends_with_the_undisturb
     interrupted_and_continued(job, change, monkeypatch)
     assert outcome(job) == outcome(undisturbed)
     assert [record["epoch"] for record in folder_of(job).history()] == [1, 2]
-    assert folder_of(job).progress(job.conditions).done
-    assert not folder_of(job).progress(job.conditions).failed
+    assert folder_of(job).progress(job.views).done
+    assert not folder_of(job).progress(job.views).failed
 
 
 @pytest.mark.parametrize(
@@ -259,8 +263,10 @@ def test_a_finished_trial_keeps_its_figures_and_neither_training_state_nor_an_ol
     list(steps(job))
     names = {name.partition("-10-")[0] for name in folder_of(job).folder.names()}
     assert names == {
-        *("trial.json", "history.json", "weights.pt", "done.json", "replicates/test.npz"),
-        *("scores/test/clean.json", "scores/test/jpeg", "pictures/clean.png", "pictures/jpeg-10.png", "panels/jpeg.png"),
+        *("trial.json", "history.json", "weights.pt", "done.json"),
+        *("replicates/val.npz", "scores/val/clean.json", "scores/val/jpeg"),
+        *("replicates/test.npz", "scores/test/clean.json", "scores/test/jpeg"),
+        *("pictures/clean.png", "pictures/jpeg-10.png", "panels/jpeg.png"),
     }
 
 
@@ -275,10 +281,10 @@ def test_the_objective_is_the_mean_of_the_primary_metric_over_the_validation_con
 def test_a_search_trial_keeps_no_weights_and_never_reads_the_test_split(tmp_path: Path) -> None:
     space = replace(SPACE, data={"segmentation": "tests.test_ray_trainable:WITHOUT_TEST"})
     (job,) = jobs(tmp_path, "*/baseline", epochs=2, space=space)
-    searching = replace(job, trial=replace(job.trial, stage="search"), conditions=())
+    searching = replace(job, trial=replace(job.trial, stage="search"), views=())
     assert phases(searching) == ["train", "train", "done"]
     assert folder_of(searching).folder.names() == {"trial.json", "history.json", "done.json"}
-    assert folder_of(searching).progress(()).done
+    assert folder_of(searching).progress().done
     assert phases(searching) == ["done"]
 
 
@@ -288,6 +294,29 @@ def test_a_finished_trial_is_not_run_again(tmp_path: Path) -> None:
     before = folder_of(job).folder.read("done.json")
     assert phases(job) == ["done"]
     assert folder_of(job).folder.read("done.json") == before
+
+
+def test_validation_is_scored_before_test_and_both_are_sealed(tmp_path: Path) -> None:
+    job = baseline(tmp_path)
+    assert [result["view"] for result in steps(job) if result["phase"] == "score"] == [
+        *("clean of val", "jpeg-10 of val"),
+        *("clean of test", "jpeg-10 of test"),
+    ]
+    scored = {name.rpartition("/")[0] for name in folder_of(job).manifest() if name.startswith("scores/")}
+    assert scored == {"scores/val", "scores/test"}
+
+
+def test_a_trial_without_validation_scores_gains_them_alone(tmp_path: Path) -> None:
+    job = baseline(tmp_path)
+    list(steps(replace(job, views=tuple(view for view in job.views if view.split == "test"))))
+    folder = folder_of(job).folder
+    before = {name: folder.read(name) for name in folder.names() - {"done.json"}}
+    assert (folder_of(job).progress(job.views).trained, folder_of(job).progress(job.views).done) == (True, False)
+    assert phases(job) == ["score", "score", "done"]
+    assert {name: folder.read(name) for name in before} == before
+    added = folder.names() - {*before, "done.json"}
+    assert {name.split("/")[1].removesuffix(".npz") for name in added} == {"val"}
+    assert folder_of(job).progress(job.views).done
 
 
 def test_a_lost_score_is_the_only_figure_that_is_computed_again(tmp_path: Path) -> None:
@@ -305,7 +334,12 @@ def truncate(path: Path) -> None:
 
 @pytest.mark.parametrize("lose", [truncate, Path.unlink], ids=["truncated", "deleted"])
 @pytest.mark.parametrize(
-    ("name", "again"), [("replicates/test.npz", ["score", "score", "done"]), ("weights.pt", ["train", "done"])]
+    ("name", "again"),
+    [
+        ("replicates/val.npz", ["score", "score", "done"]),
+        ("replicates/test.npz", ["score", "score", "done"]),
+        ("weights.pt", ["train", "done"]),
+    ],
 )
 def test_lost_replicates_are_scored_again_and_lost_weights_are_trained_again(
     tmp_path: Path, name: str, again: list[str], lose: Callable[[Path], None]
@@ -314,10 +348,10 @@ def test_lost_replicates_are_scored_again_and_lost_weights_are_trained_again(
     list(steps(job))
     before = outcome(job)
     lose(path_of(job, name))
-    assert not folder_of(job).progress(job.conditions).done
+    assert not folder_of(job).progress(job.views).done
     assert phases(job) == again
     assert outcome(job) == before
-    assert folder_of(job).progress(job.conditions).done
+    assert folder_of(job).progress(job.views).done
 
 
 def test_a_child_of_corrupt_weights_fails_in_one_line_that_names_their_file(tmp_path: Path) -> None:
@@ -335,7 +369,7 @@ def test_a_child_of_corrupt_weights_fails_in_one_line_that_names_their_file(tmp_
 def test_recalibration_changes_only_the_statistics_of_the_parent(tmp_path: Path) -> None:
     parent, recalibrated = jobs(tmp_path, "*/recalibrated-10")
     list(steps(parent))
-    assert phases(recalibrated) == ["score", "score", "done"]
+    assert phases(recalibrated) == ["score", "score", "score", "score", "done"]
     before, after = outcome(parent), outcome(recalibrated)
     changed = {name.rpartition(".")[2] for name in before.weights if before.weights[name] != after.weights[name]}
     assert changed - {"num_batches_tracked"} == {"running_mean", "running_var"}
@@ -346,7 +380,7 @@ def test_recalibration_changes_only_the_statistics_of_the_parent(tmp_path: Path)
 def test_a_retrained_network_starts_from_its_parent(tmp_path: Path) -> None:
     parent, _, child = jobs(tmp_path, "*/constant-10", optimiser="sgd", lr=0.0, lr_schedule="constant")
     list(steps(parent))
-    assert phases(child) == ["train", "score", "score", "done"]
+    assert phases(child) == ["train", "score", "score", "score", "score", "done"]
     before, after = outcome(parent).weights, outcome(child).weights
     changed = {name.rpartition(".")[2] for name in before if before[name] != after[name]}
     assert changed == {"running_mean", "running_var", "num_batches_tracked"}
@@ -374,12 +408,13 @@ def fusion(storage: Path, *, trained: bool = True) -> tuple[Job, Job, Job]:
 
 def test_a_fusion_is_scored_on_the_outputs_of_its_streams_and_trains_nothing(tmp_path: Path) -> None:
     left, right, both = fusion(tmp_path)
-    assert phases(both) == ["score", "score", "done"]
-    assert folder_of(both).progress(both.conditions).done
+    assert phases(both) == ["score", "score", "score", "score", "done"]
+    assert folder_of(both).progress(both.views).done
     source = few_scenes()
-    for condition, record, of_left in zip(both.conditions, outcome(both).scores, outcome(left).scores, strict=True):
-        outputs = [folder_of(stream).outputs(condition) for stream in (left, right)]
-        statistics = mean_class_maps(outputs, source)
+    for (split, condition), record, of_left in zip(both.views, outcome(both).scores, outcome(left).scores, strict=True):
+        assert record["split"] == split
+        outputs = [folder_of(stream).outputs(condition, split) for stream in (left, right)]
+        statistics = mean_class_maps(outputs, source.split(split))
         accuracy = sum(np.trace(each) for each in statistics) / sum(each.sum() for each in statistics)
         assert record["metrics"]["global_accuracy"] == pytest.approx(accuracy)
         assert record["bits_per_pixel"] == of_left["bits_per_pixel"]
@@ -394,12 +429,12 @@ def test_a_fusion_interrupted_at_any_change_of_its_folder_ends_with_the_undistur
         counter = interrupt(patched, None)
         list(steps(both))
     expected, changes = outcome(both), next(counter)
-    assert changes == 8  # trial, no failure, seal, (replicates and score) of two conditions, seal
+    assert changes == 12  # trial, no failure, seal, (replicates and score) of four views, seal
     for change in range(changes):
         again = replace(both, folder=Folder(both.folder).child(f"../interrupted-{change}").uri)
         interrupted_and_continued(again, change, monkeypatch)
         assert outcome(again) == expected
-        assert folder_of(again).progress(again.conditions).done
+        assert folder_of(again).progress(again.views).done
 
 
 def test_a_fusion_without_the_outputs_of_a_stream_fails_in_one_line(tmp_path: Path) -> None:

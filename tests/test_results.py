@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis.recovery import Study, recovery
-from analysis.results import Results, export, load_export, with_setups
+from analysis.results import Results, export, load_export, no_scores, with_setups
 from analysis.tracking import load, studies
 from tests.by_hand import SCORES, results
 
@@ -24,8 +25,16 @@ TAGS = ("cell", "metric", "role", "baseline", "control", "data_fingerprint", "gi
 JSON_TAGS = ("ladder", "training_levels", "recalibrated", "parents", "codec_identity", "versions")
 
 
-def log(made: Results, uri: str, folder: Path) -> None:
-    """Log hand-made results as a study does: one run per trial and one summary run, side by side in one experiment."""
+def with_validation(made: Results) -> Results:
+    """The results with validation scores 0.02 below the test scores."""
+    return replace(made, validation=made.scores.assign(value=made.scores["value"] - 0.02))
+
+
+def log(made: Results, uri: str, folder: Path, *, splits: bool = True) -> None:
+    """Log hand-made results as a study does: one run per trial and one summary run, side by side in one experiment.
+
+    Without `splits`, the artifacts are those of an older version, which scored test alone.
+    """
     from mlflow.entities import Metric, Param, RunTag
     from mlflow.tracking import MlflowClient  # after analysis.tracking, which switches MLflow's usage reports off
 
@@ -46,38 +55,48 @@ def log(made: Results, uri: str, folder: Path) -> None:
             params=[Param(name, str(value)) for name, value in params.items()],
             tags=[RunTag(name, value) for name, value in tags.items()],
         )
-        pq.write_table(artifact(made.scores[made.scores["trial"] == key]), folder / "scores.parquet")
+        test, validation = (frame[frame["trial"] == key] for frame in (made.scores, made.validation))
+        table = artifact(pd.concat([validation.assign(split="val"), test.assign(split="test")], ignore_index=True))
+        pq.write_table(table if splits else table.drop_columns("split"), folder / "scores.parquet")
         client.log_artifact(run_id, str(folder / "scores.parquet"))
         client.set_terminated(run_id, "FINISHED", trial["ended"])
 
 
 def artifact(scores: pd.DataFrame) -> pa.Table:
-    """The artifact `scores.parquet` of one trial, with validation scores that analysis must not read."""
-    test = scores.drop(columns="trial").assign(
+    """The artifact `scores.parquet` of one trial."""
+    rows = scores.drop(columns="trial").assign(
         codec=scores["codec"].mask(scores["codec"] == ""),
         level=scores["level"].mask(scores["level"] == 0),
         stream_bits_per_pixel=scores["bits_per_pixel"],
-        split="test",
     )
     fields = {"level": pa.int64(), "value": pa.float64(), "replicates": pa.list_(pa.float32())}
     text = dict.fromkeys(("codec", "metric", "mode", "split"), pa.string())
     rates = dict.fromkeys(("bits_per_pixel", "stream_bits_per_pixel", "bytes_per_item"), pa.float64())
     schema = pa.schema(list((text | fields | rates).items()), metadata={"format": "1"})
-    both = pd.concat([test.assign(split="val", value=0.0), test])
-    return pa.Table.from_pandas(both, schema, preserve_index=False).replace_schema_metadata(schema.metadata)
+    return pa.Table.from_pandas(rows, schema, preserve_index=False).replace_schema_metadata(schema.metadata)
 
 
-def test_mlflow_returns_the_test_scores_of_the_finished_final_trials(tmp_path: Path) -> None:
-    made = results({recipe: seeds[:1] for recipe, seeds in SCORES.items()})
+def test_mlflow_returns_the_scores_of_the_finished_final_trials_by_split(tmp_path: Path) -> None:
+    made = with_validation(results({recipe: seeds[:1] for recipe, seeds in SCORES.items()}))
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     log(made, uri, tmp_path)
     assert studies(uri) == ["hand"]
     read = load(uri, "hand")
     pd.testing.assert_frame_equal(read.trials, with_setups(made.trials), check_like=True)
-    assert "split" not in read.scores
     columns = ["trial", "codec", "level", "metric", "mode", "value", "bits_per_pixel"]
-    pd.testing.assert_frame_equal(read.scores[columns], made.scores[columns])
-    assert np.allclose(np.stack(list(read.scores["replicates"])), np.stack(list(made.scores["replicates"])))
+    for found, given in ((read.scores, made.scores), (read.validation, made.validation)):
+        assert "split" not in found
+        pd.testing.assert_frame_equal(found[columns], given[columns])
+        assert np.allclose(np.stack(list(found["replicates"])), np.stack(list(given["replicates"])))
+
+
+def test_studies_that_were_scored_on_test_alone_have_no_validation_scores(tmp_path: Path) -> None:
+    made = results({recipe: seeds[:1] for recipe, seeds in SCORES.items()})
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    log(made, uri, tmp_path, splits=False)
+    read = load(uri, "hand")
+    assert read.scores["value"].tolist() == made.scores["value"].tolist()
+    assert (len(read.validation), list(read.validation)) == (0, list(read.scores))
 
 
 @pytest.mark.slow
@@ -88,12 +107,27 @@ def test_the_export_equals_the_results_from_mlflow(launched: "Launched", tmp_pat
     assert again.study == "tiny"
     pd.testing.assert_frame_equal(again.trials, read.trials)
     pd.testing.assert_frame_equal(again.scores, read.scores)
+    pd.testing.assert_frame_equal(again.validation, read.validation)
+    assert len(again.validation) == len(again.scores)
 
 
 def test_the_export_gives_the_same_tables_as_the_results(tmp_path: Path) -> None:
     made = results(SCORES)
     export(made, tmp_path)
     pd.testing.assert_frame_equal(recovery(Study(load_export(tmp_path))), recovery(Study(made)))
+
+
+def test_the_export_keeps_validation_scores_with_their_replicates(tmp_path: Path) -> None:
+    made = with_validation(results(SCORES))
+    export(made, tmp_path)
+    read = load_export(tmp_path)
+    pd.testing.assert_frame_equal(read.validation, made.validation)
+    pd.testing.assert_frame_equal(read.scores, made.scores)
+
+
+def test_an_export_without_validation_scores_reads_back(tmp_path: Path) -> None:
+    export(results(SCORES), tmp_path)
+    pd.testing.assert_frame_equal(load_export(tmp_path).validation, no_scores())
 
 
 def test_lists_and_dicts_survive_the_export(tmp_path: Path) -> None:
@@ -107,8 +141,8 @@ def test_lists_and_dicts_survive_the_export(tmp_path: Path) -> None:
 def test_an_export_of_another_format_is_refused_in_one_line(tmp_path: Path) -> None:
     export(results(SCORES), tmp_path)
     table = pq.read_table(tmp_path / "scores.parquet")
-    pq.write_table(table.replace_schema_metadata({"format": "7", "study": "hand"}), tmp_path / "scores.parquet")
-    with pytest.raises(ValueError, match=r"scores.parquet: format 7, but this version reads format 2: write it again") as raised:
+    pq.write_table(table.replace_schema_metadata({"format": "2", "study": "hand"}), tmp_path / "scores.parquet")
+    with pytest.raises(ValueError, match=r"scores.parquet: format 2, but this version reads format 3: write it again") as raised:
         load_export(tmp_path)
     assert "\n" not in str(raised.value)
 
@@ -125,12 +159,13 @@ def test_a_file_that_is_not_parquet_is_named(tmp_path: Path) -> None:
         load_export(tmp_path)
 
 
-def test_files_of_two_studies_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["scores", "validation"])
+def test_files_of_two_studies_are_refused(name: str, tmp_path: Path) -> None:
     made = results(SCORES)
     export(made, tmp_path)
     export(Results(study="other", trials=made.trials, scores=made.scores), tmp_path / "other")
-    (tmp_path / "other" / "scores.parquet").replace(tmp_path / "scores.parquet")
-    with pytest.raises(ValueError, match=r"trials.parquet is of study 'hand', scores.parquet of 'other'"):
+    (tmp_path / "other" / f"{name}.parquet").replace(tmp_path / f"{name}.parquet")
+    with pytest.raises(ValueError, match=rf"trials.parquet is of study 'hand', {name}.parquet of 'other'"):
         load_export(tmp_path)
 
 

@@ -127,7 +127,7 @@ def test_a_target_is_a_class_map_of_the_frames_size(dataset: Dataset) -> None:
 
 
 def test_the_street_scenes_have_300_24_and_60_items() -> None:
-    assert [len(split.names) for split in splits(DATASETS["street_scenes"].source(None)).values()] == [300, 24, 60]
+    assert [len(split.names) for split in splits(DATASETS["street_scenes"].source(None)).values()] == [300, 120, 60]
 
 
 # CamVid

@@ -1,7 +1,7 @@
 import copy
 import io
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,9 @@ from trainables import (
     Runtime,
     Score,
     Source,
+    Split,
+    SplitName,
+    View,
     Workload,
     evaluate,
     fuse,
@@ -34,6 +37,7 @@ from trainables import (
     train,
 )
 from trainables.contracts import Calibration, Learner, Weights
+from trainables.engine import evaluation
 from trainables.engine.evaluation import Measuring, measure, scoring
 from trainables.engine.resampling import REPLICATES, resamples
 from trainables.networks.learner import OneNetworkLearner
@@ -360,12 +364,28 @@ def test_evaluation_yields_after_each_condition(workload: Workload) -> None:
 
 def test_scoring_reports_its_progress_within_a_condition(workload: Workload, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trainables.engine.evaluation.PROGRESS_SECONDS", -1.0)
-    found = list(scoring(workload, weights(workload), conditions=[CLEAN, AT_5]))
+    found = list(scoring(workload, weights(workload), [View("test", CLEAN), View("test", AT_5)]))
     assert [each for each in found if isinstance(each, Measuring)] == [
-        Measuring(condition, measured, 6) for condition in (CLEAN, AT_5) for measured in (4, 6)
+        Measuring(View("test", condition), measured, 6) for condition in (CLEAN, AT_5) for measured in (4, 6)
     ]
     reported = [each.metrics for each in found if isinstance(each, Score)]
     assert reported == [score.metrics for score in scores(workload, [CLEAN, AT_5])]
+
+
+VIEWS = [View(split, condition) for split in ("val", "test") for condition in (CLEAN, AT_5)]
+
+
+def test_views_are_scored_in_the_order_given_as_each_split_is_alone(workload: Workload) -> None:
+    found = [each for each in scoring(workload, weights(workload), VIEWS) if isinstance(each, Score)]
+    assert [View(score.split, score.condition) for score in found] == VIEWS
+    alone = [*scores(workload, [CLEAN, AT_5], split="val"), *scores(workload, [CLEAN, AT_5])]
+    assert [score.metrics for score in found] == [score.metrics for score in alone]
+    assert [score.bits_per_pixel for score in found] == [score.bits_per_pixel for score in alone]
+
+
+def test_pictures_are_drawn_of_test_items_alone(workload: Workload) -> None:
+    found = [each for each in scoring(workload, weights(workload), VIEWS) if isinstance(each, Score)]
+    assert [len(score.pictures) for score in found] == [0, 0, 3, 3]
 
 
 def test_a_clean_score_has_no_rate(workload: Workload) -> None:
@@ -507,6 +527,30 @@ def test_calibration_receives_validation_statistics_under_the_condition_that_is_
     assert len(set(by_hand)) > 1
 
 
+def test_a_calibrated_task_is_measured_on_validation_once_per_condition(
+    workload: Workload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes: list[View] = []
+    real = evaluation.measuring
+
+    def counting(workload: Workload, learner: Learner, split: SplitName, condition: Condition, **more: Any) -> Iterator[Any]:
+        passes.append(View(split, condition))
+        yield from real(workload, learner, split, condition, **more)
+
+    def calibrate(validation: Callable[[Condition], Sequence[Any]], condition: Condition) -> Calibration:
+        return Calibration(workload.architecture.task.score, {"items": len(validation(condition)) + len(validation(CLEAN))})
+
+    monkeypatch.setattr(evaluation, "measuring", counting)
+    every = [View(split, condition) for split in ("test", "val") for condition in (AT_5, CLEAN)]
+    for views in (every, every[::-1]):
+        passes.clear()
+        found = [
+            each for each in scoring(with_calibration(workload, calibrate), weights(workload), views) if isinstance(each, Score)
+        ]
+        assert [View(score.split, score.condition) for score in found] == views
+        assert sorted(map(str, passes)) == sorted(map(str, every))
+
+
 def test_outputs_are_kept_only_where_the_architecture_asks_for_them(workload: Workload) -> None:
     def sky(prediction: Any) -> Any:
         return np.array([(prediction == 0).mean()], np.float32)
@@ -518,8 +562,8 @@ def test_outputs_are_kept_only_where_the_architecture_asks_for_them(workload: Wo
     assert (outputs.shape, str(outputs.dtype)) == ((6, 1), "float32")
 
 
-def added(outputs: Sequence[Any], source: Source) -> Sequence[float]:
-    assert len(source.test.names) == len(outputs[0])
+def added(outputs: Sequence[Any], split: Split) -> Sequence[float]:
+    assert len(split.names) == len(outputs[0])
     return [float(value) for value in sum(outputs)]
 
 
@@ -534,3 +578,7 @@ def test_a_fusion_is_scored_on_its_outputs_with_the_resamples_of_the_data(worklo
     assert metrics == {"mean": pytest.approx((one + two).mean())}
     counts = resamples(workload.data.fingerprint, workload.data.test.groups)
     assert np.allclose(replicates["mean"], (counts * (one + two)).sum(axis=1) / 6)
+    metrics, replicates = fuse(fusion, [one[:4], two[:4]], data=workload.data, split="val")
+    assert metrics == {"mean": pytest.approx((one + two)[:4].mean())}
+    counts = resamples(workload.data.fingerprint, workload.data.val.groups)
+    assert np.allclose(replicates["mean"], (counts * (one + two)[:4]).sum(axis=1) / 4)

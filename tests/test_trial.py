@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from trainables import CLEAN, CODECS, Condition, Folder, Job, Numerics, Score, SplitName, Trial, TrialFolder, identity
+from trainables import CLEAN, CODECS, Condition, Folder, Job, Numerics, Score, SplitName, Trial, TrialFolder, View, identity
 from trainables.trials.panels import GAP, HEADING
 from trainables.trials.trial import FORMAT, Mark, now, output_file, panel_file, picture_file, replicate_file, score_file
 
@@ -60,7 +60,7 @@ DEFAULTS: dict[str, Any] = {
 JOB = Job(
     trial=TRIAL,
     entry="segnet/jpeg/constant-10 seed 1",
-    conditions=(CLEAN, AT_10, AT_5),
+    views=(View("val", CLEAN), View("val", AT_10), View("test", CLEAN), View("test", AT_5)),
     validation=(CLEAN, AT_5),
     folder="file:///t/a",
     parents=("file:///t/b",),
@@ -71,6 +71,10 @@ JOB = Job(
     workers=0,
     gpu=True,
 )
+
+
+def views(*conditions: Condition, split: SplitName = "test") -> tuple[View, ...]:
+    return tuple(View(split, condition) for condition in conditions)
 
 
 def through_json(value: Any) -> Any:
@@ -291,11 +295,11 @@ lost = pytest.mark.parametrize("lose", [truncate, grow, Path.unlink], ids=["trun
 
 
 def test_a_folder_that_does_not_exist_has_nothing_done(folder: TrialFolder) -> None:
-    progress = folder.progress([CLEAN, AT_10])
+    progress = folder.progress(views(CLEAN, AT_10))
     assert asdict(progress) == {
         "started": False,
         "trained": False,
-        "missing": ({"codec": None, "level": None}, {"codec": "jpeg", "level": 10}),
+        "missing": (("test", {"codec": None, "level": None}), ("test", {"codec": "jpeg", "level": 10})),
         "sealed": False,
         "failed": False,
     }
@@ -304,23 +308,23 @@ def test_a_folder_that_does_not_exist_has_nothing_done(folder: TrialFolder) -> N
 
 def test_a_trial_has_started_once_it_is_recorded(folder: TrialFolder) -> None:
     folder.write_json("trial.json", TRIAL.to_json())
-    assert (folder.progress([]).started, folder.progress([]).trained) == (True, False)
+    assert (folder.progress().started, folder.progress().trained) == (True, False)
 
 
 def test_a_training_state_does_not_count_as_a_finished_training(folder: TrialFolder) -> None:
     folder.write_state("state.pt", {"epoch": 1})
-    assert not folder.progress([]).trained
+    assert not folder.progress().trained
 
 
 def test_weights_without_a_manifest_do_not_count_as_a_finished_training(folder: TrialFolder) -> None:
     folder.write_state("weights.pt", {"weights": {}})
-    assert not folder.progress([]).trained
+    assert not folder.progress().trained
 
 
 def test_a_trial_is_trained_once_its_manifest_lists_its_files(folder: TrialFolder) -> None:
     train(folder)
-    progress = folder.progress([CLEAN])
-    assert (progress.trained, progress.sealed, progress.missing, progress.done) == (True, False, (CLEAN,), False)
+    progress = folder.progress(views(CLEAN))
+    assert (progress.trained, progress.sealed, progress.missing, progress.done) == (True, False, views(CLEAN), False)
 
 
 def test_the_manifest_lists_name_size_and_checksum_of_every_file(folder: TrialFolder) -> None:
@@ -351,9 +355,9 @@ def test_a_trial_with_a_truncated_or_deleted_training_file_is_not_trained(
     folder: TrialFolder, name: str, lose: Callable[[Path], None]
 ) -> None:
     finish(folder, CLEAN)
-    assert folder.progress([CLEAN]).done
+    assert folder.progress(views(CLEAN)).done
     lose(path_of(folder, name))
-    progress = folder.progress([CLEAN])
+    progress = folder.progress(views(CLEAN))
     assert (progress.trained, progress.done) == (False, False)
 
 
@@ -362,45 +366,45 @@ def test_a_damaged_or_foreign_manifest_counts_as_none(folder: TrialFolder, conte
     finish(folder, CLEAN)
     folder.folder.write("done.json", content)
     assert folder.manifest() == {}
-    assert not folder.progress([CLEAN]).trained
+    assert not folder.progress(views(CLEAN)).trained
 
 
 def test_weights_of_the_right_size_but_the_wrong_checksum_are_refused_in_one_line(folder: TrialFolder) -> None:
     finish(folder, CLEAN)
     flip_a_bit(path_of(folder, "weights.pt"))
-    assert folder.progress([CLEAN]).trained  # a listing shows sizes only
+    assert folder.progress(views(CLEAN)).trained  # a listing shows sizes only
     with pytest.raises(ValueError, match=r"^file:.*/trial/weights\.pt: corrupt file \(checksum mismatch\); delete it, [^\n]*$"):
         reopened(folder).read_state("weights.pt")
 
 
 def test_scores_are_missing_in_the_order_given(folder: TrialFolder) -> None:
     folder.write_score(score(AT_10))
-    assert folder.progress([AT_5, AT_10, CLEAN]).missing == (AT_5, CLEAN)
+    assert folder.progress(views(AT_5, AT_10, CLEAN)).missing == views(AT_5, CLEAN)
 
 
 def test_a_trial_that_is_trained_scored_and_sealed_is_done(folder: TrialFolder) -> None:
     finish(folder, CLEAN, AT_10)
-    assert folder.progress([CLEAN, AT_10]).done
-    assert folder.progress([AT_10]).done
-    assert not folder.progress([CLEAN, AT_10, AT_5]).done
+    assert folder.progress(views(CLEAN, AT_10)).done
+    assert folder.progress(views(AT_10)).done
+    assert not folder.progress(views(CLEAN, AT_10, AT_5)).done
 
 
 def test_a_scored_trial_is_not_done_before_its_manifest_lists_the_scores(folder: TrialFolder) -> None:
     train(folder)
     folder.write_score(score(CLEAN))
-    progress = folder.progress([CLEAN])
+    progress = folder.progress(views(CLEAN))
     assert (progress.trained, progress.missing, progress.sealed, progress.done) == (True, (), False, False)
     folder.seal()
-    assert folder.progress([CLEAN]).done
+    assert folder.progress(views(CLEAN)).done
 
 
 @lost
 def test_a_score_file_whose_size_differs_from_the_manifest_is_missing(folder: TrialFolder, lose: Callable[[Path], None]) -> None:
     finish(folder, CLEAN, AT_10)
     lose(path_of(folder, score_file(AT_10)))
-    progress = folder.progress([CLEAN, AT_10])
-    assert (progress.trained, progress.missing, progress.done) == (True, (AT_10,), False)
-    assert folder.unscored([CLEAN, AT_10]) == (AT_10,)
+    progress = folder.progress(views(CLEAN, AT_10))
+    assert (progress.trained, progress.missing, progress.done) == (True, views(AT_10), False)
+    assert folder.unscored(views(CLEAN, AT_10)) == views(AT_10)
 
 
 def test_a_lost_score_that_is_written_again_is_done_after_the_next_seal(folder: TrialFolder) -> None:
@@ -409,36 +413,36 @@ def test_a_lost_score_that_is_written_again_is_done_after_the_next_seal(folder: 
     again = reopened(folder)
     again.write_score(score(AT_10))
     again.seal()
-    assert folder.progress([CLEAN, AT_10]).done
+    assert folder.progress(views(CLEAN, AT_10)).done
 
 
 def test_a_lost_picture_leaves_the_trial_done(folder: TrialFolder) -> None:
     finish(folder, CLEAN)
     path_of(folder, picture_file(CLEAN)).unlink()
-    assert folder.progress([CLEAN]).done
+    assert folder.progress(views(CLEAN)).done
 
 
 def test_a_score_by_another_codec_identity_does_not_count(folder: TrialFolder) -> None:
     folder.write_json("scores/test/jpeg-10-0000000000000000.json", {})
-    assert folder.progress([AT_10]).missing == (AT_10,)
+    assert folder.progress(views(AT_10)).missing == views(AT_10)
 
 
 def test_a_picture_does_not_count_as_a_score(folder: TrialFolder) -> None:
     folder.folder.write(picture_file(CLEAN), b"")
-    assert folder.progress([CLEAN]).missing == (CLEAN,)
+    assert folder.progress(views(CLEAN)).missing == views(CLEAN)
 
 
 def test_a_search_trial_is_done_without_weights_and_test_scores(folder: TrialFolder) -> None:
     train(folder, stage="search")
-    assert folder.progress(()).done
+    assert folder.progress().done
     assert folder.folder.names() == {"trial.json", "history.json", "done.json"}
 
 
 def test_a_failure_is_known_until_it_is_removed(folder: TrialFolder) -> None:
     folder.write_failure("ValueError: no")
-    assert folder.progress([]).failed
+    assert folder.progress().failed
     folder.folder.remove("failure.json")
-    assert not folder.progress([]).failed
+    assert not folder.progress().failed
 
 
 def test_the_reason_of_a_failure_reads_back(folder: TrialFolder) -> None:
@@ -518,11 +522,33 @@ def test_validation_scores_are_kept_beside_test_scores(folder: TrialFolder) -> N
     folder.write_score(score(CLEAN))
     folder.write_score(replace(score(AT_10, split="val", pictures=0), metrics={"miou": 0.75}))
     folder.seal()
-    assert folder.progress([CLEAN, AT_10]).missing == (AT_10,)
-    assert folder.progress([CLEAN, AT_10], "val").missing == (CLEAN,)
-    assert folder.progress([AT_10], "val").done
+    assert folder.progress(views(CLEAN, AT_10)).missing == views(AT_10)
+    assert folder.progress(views(CLEAN, AT_10, split="val")).missing == views(CLEAN, split="val")
+    assert folder.progress(views(AT_10, split="val")).done
     assert [record["metrics"] for record in folder.scores([CLEAN, AT_10], "val")] == [{"miou": 0.75}]
     assert (set(folder.replicates()), set(folder.replicates("val"))) == ({"clean"}, {"jpeg-10"})
+
+
+def test_a_trial_whose_validation_scores_are_missing_is_trained_and_not_done(folder: TrialFolder) -> None:
+    finish(folder, CLEAN, AT_10)
+    progress = folder.progress((*views(CLEAN, AT_10, split="val"), *views(CLEAN, AT_10)))
+    assert (progress.trained, progress.missing, progress.done) == (True, views(CLEAN, AT_10, split="val"), False)
+
+
+def test_a_trial_is_done_once_the_scores_of_every_split_are_sealed(folder: TrialFolder) -> None:
+    finish(folder, CLEAN)
+    folder.write_score(score(CLEAN, split="val", pictures=0))
+    both = (*views(CLEAN, split="val"), *views(CLEAN))
+    assert (folder.progress(both).missing, folder.progress(both).done) == ((), False)
+    folder.seal()
+    assert folder.progress(both).done
+
+
+def test_damaged_replicates_of_one_split_leave_the_other_split_scored(folder: TrialFolder) -> None:
+    finish(folder, CLEAN)
+    folder.write_score(score(CLEAN, split="val", pictures=0))
+    path_of(folder, replicate_file()).unlink()
+    assert folder.unscored((*views(CLEAN, split="val"), *views(CLEAN))) == views(CLEAN)
 
 
 def test_the_replicates_of_a_split_are_one_file_in_float32(folder: TrialFolder) -> None:
@@ -556,10 +582,10 @@ def replace_by_text(path: Path) -> None:
 @pytest.mark.parametrize("damage", [truncate, Path.unlink, replace_by_text])
 def test_conditions_whose_replicates_are_damaged_are_unscored(folder: TrialFolder, damage: Callable[[Path], None]) -> None:
     finish(folder, CLEAN, AT_10)
-    assert folder.unscored([CLEAN, AT_10]) == ()
+    assert folder.unscored(views(CLEAN, AT_10)) == ()
     damage(path_of(folder, replicate_file()))
-    assert folder.unscored([CLEAN, AT_10]) == (CLEAN, AT_10)
-    assert not folder.progress([CLEAN, AT_10]).done
+    assert folder.unscored(views(CLEAN, AT_10)) == views(CLEAN, AT_10)
+    assert not folder.progress(views(CLEAN, AT_10)).done
 
 
 def test_no_damaged_byte_of_the_replicates_raises_or_changes_a_value(folder: TrialFolder) -> None:
@@ -576,7 +602,7 @@ def test_a_condition_without_replicates_is_unscored(folder: TrialFolder) -> None
     finish(folder, CLEAN, AT_10)
     path_of(folder, replicate_file()).unlink()
     reopened(folder).write_score(score(CLEAN))
-    assert folder.unscored([CLEAN, AT_10]) == (AT_10,)
+    assert folder.unscored(views(CLEAN, AT_10)) == views(AT_10)
 
 
 def test_outputs_read_back(folder: TrialFolder) -> None:

@@ -317,10 +317,10 @@ def test_every_optimiser_and_schedule_lowers_the_loss(optimiser: Any, schedule: 
 
 
 class Labels:
-    """A source whose test split has the given labels."""
+    """A split with the given labels."""
 
     def __init__(self, *labels: int) -> None:
-        self.test, self._labels = self, labels
+        self._labels = labels
 
     def target(self, index: int) -> int:
         return self._labels[index]
@@ -329,8 +329,8 @@ class Labels:
 def test_fusion_sums_the_logits() -> None:
     of_stills = np.array([[3.0, 1.0, 0.0], [0.0, 2.0, 1.0]], np.float32)
     of_motion = np.array([[0.0, 4.0, 1.0], [1.0, 0.0, 0.0]], np.float32)
-    source: Any = Labels(0, 1)
-    assert list(TWO_STREAM.fuse([of_stills, of_motion], source)) == [Outcome(0, 1), Outcome(1, 1)]
+    split: Any = Labels(0, 1)
+    assert list(TWO_STREAM.fuse([of_stills, of_motion], split)) == [Outcome(0, 1), Outcome(1, 1)]
 
 
 def test_the_streams_store_their_logits_for_fusion() -> None:

@@ -81,7 +81,10 @@ def test_a_variant_adds_its_hyper_parameters_to_the_budget(tmp_path: Path) -> No
     [
         ({"half": Variant(recipe="weigted")}, "variant 'half': unknown recipe 'weigted'; did you mean 'weighted'"),
         ({"half": Variant(recipe="weighted", control="contnued")}, "variant 'half': unknown control 'contnued'; did you mean"),
-        ({"half": Variant(recipe="weighted", shape={"cleen": 1})}, "variant 'half': .* schedule has no 'cleen'; did you mean 'clean'"),
+        (
+            {"half": Variant(recipe="weighted", shape={"cleen": 1})},
+            "variant 'half': .* schedule has no 'cleen'; did you mean 'clean'",
+        ),
         ({"half": Variant(recipe="weighted", shape={"clean": 2})}, "variant 'half': weighted: clean is 2; give a share"),
         ({"ramp": Variant(recipe="weighted")}, "variant 'ramp': name it otherwise"),
         ({"a/b": Variant(recipe="weighted")}, "variant 'a/b': name it otherwise"),

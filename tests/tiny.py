@@ -18,7 +18,7 @@ TINY = replace(
     name="tiny",
     data={"segmentation": "tests.few:SOME"},
     cells=STILLS,
-    budgets={"segnet": replace(DEMO.budgets["segnet"], epochs=1)},
+    budgets={"segnet": replace(DEMO.budgets["segnet"], epochs=1, retraining=None)},
 )
 
 

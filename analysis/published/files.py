@@ -1,7 +1,8 @@
 """Compact files of results, `docs/results/NAME.parquet`: one per task, small enough to commit.
 
-A file has one row per trial, test condition and metric, and repeats the trial's own columns in each row. Bootstrap replicates are
-kept for the primary metric only. The file's metadata state where the figures come from (`Origin`).
+A file has one row per trial, split (test or validation), condition and metric, and repeats the trial's own columns in each row.
+Bootstrap replicates are kept for the primary metric on the test split only. The file's metadata state where the figures come from
+(`Origin`).
 """
 
 import json
@@ -20,14 +21,14 @@ from analysis.provenance import commands
 from analysis.recovery import Study
 from analysis.results import NESTED, Results
 
-FORMAT = b"1"
+FORMAT = b"2"
 """Format of the files that `write` writes."""
 LIMIT = 2**20
 """Largest file in bytes."""
-SCORE = {"codec": "test_codec", "level": "test_level", "metric": "test_metric"}
+SCORE = {"codec": "scored_codec", "level": "scored_level", "metric": "scored_metric"}
 """Columns of `Results.scores` that have another name in a file, where a trial has columns of the same name."""
-KEY = ["trial", *SCORE.values()]
-"""Columns that identify a row."""
+TEST, VALIDATION = "test", "val"
+"""Values of the column `split`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,7 @@ class Origin:
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """The contents of one file. `results.scores` has replicates for the primary metrics; those of all others are empty arrays."""
+    """The contents of one file. `results.scores` has replicates for the primary metrics; all others are empty arrays."""
 
     name: str
     results: Results
@@ -67,17 +68,22 @@ def joined(exports: Mapping[str, Results]) -> Results:
     `exports` maps a name, such as the export's folder, to its results. The trials gain a column `study`. Raises ValueError where
     two exports have different values for the same score.
     """
-    scores = pd.concat([each.scores.assign(export=name) for name, each in exports.items()], ignore_index=True)
-    for (trial, *_), same in scores[scores.duplicated(["trial", *SCORE], keep=False)].groupby(["trial", *SCORE]):
-        if len(set(same["value"].dropna())) > 1 or same["value"].isna().any() != same["value"].isna().all():
-            first, other = same["export"].iloc[[0, -1]]
-            raise ValueError(f"trial {trial} has other scores in {other} than in {first}: leave one of them out")
     trials = pd.concat([each.trials.assign(study=each.study) for each in exports.values()])
     return Results(
         study=", ".join(dict.fromkeys(each.study for each in exports.values())),
         trials=trials[~trials.index.duplicated()],
-        scores=scores.drop_duplicates(["trial", *SCORE], ignore_index=True).drop(columns="export"),
+        scores=_joined_scores({name: each.scores for name, each in exports.items()}),
+        validation=_joined_scores({name: each.validation for name, each in exports.items()}),
     )
+
+
+def _joined_scores(exports: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    scores = pd.concat([each.assign(export=name) for name, each in exports.items()], ignore_index=True)
+    for (trial, *_), same in scores[scores.duplicated(["trial", *SCORE], keep=False)].groupby(["trial", *SCORE]):
+        if len(set(same["value"].dropna())) > 1 or same["value"].isna().any() != same["value"].isna().all():
+            first, other = same["export"].iloc[[0, -1]]
+            raise ValueError(f"trial {trial} has other scores in {other} than in {first}: leave one of them out")
+    return scores.drop_duplicates(["trial", *SCORE], ignore_index=True).drop(columns="export")
 
 
 def write(
@@ -114,9 +120,7 @@ def write(
     for name, task in names.items():
         trials = kept[kept["task"] == task]
         facts = replace(_origin(trials), **stated)
-        paths.append(
-            _write(folder / f"{name}.parquet", trials, results.scores, replace(facts, command=given.get(name, facts.command)))
-        )
+        paths.append(_write(folder / f"{name}.parquet", trials, results, replace(facts, command=given.get(name, facts.command))))
     return paths
 
 
@@ -138,9 +142,12 @@ def load(path: Path) -> Published:
     trials = rows.drop_duplicates("trial").set_index("trial")[own]
     for name in NESTED:
         trials[name] = trials[name].map(json.loads)
-    scores = rows.drop(columns=own).rename(columns={new: old for old, new in SCORE.items()})
-    scores["replicates"] = [np.asarray([] if values is None else values, float) for values in scores["replicates"]]
-    return Published(name=path.stem, results=Results(study=origin.study, trials=trials, scores=scores), origin=origin)
+    both = rows.drop(columns=own).rename(columns={new: old for old, new in SCORE.items()})
+    both["replicates"] = [np.asarray([] if values is None else values, float) for values in both["replicates"]]
+    scores, validation = (both[both["split"] == split].drop(columns="split").reset_index(drop=True) for split in (TEST, VALIDATION))
+    return Published(
+        name=path.stem, results=Results(study=origin.study, trials=trials, scores=scores, validation=validation), origin=origin
+    )
 
 
 # --- inside -----------------------------------------------------------------------------------------------------------
@@ -175,10 +182,11 @@ def _origin(trials: pd.DataFrame) -> Origin:
     )
 
 
-def _write(path: Path, trials: pd.DataFrame, scores: pd.DataFrame, origin: Origin) -> Path:
+def _write(path: Path, trials: pd.DataFrame, results: Results, origin: Origin) -> Path:
     flat = trials.assign(**{name: trials[name].map(json.dumps) for name in NESTED})
+    scores = pd.concat([results.scores.assign(split=TEST), results.validation.assign(split=VALIDATION)], ignore_index=True)
     rows = scores[scores["trial"].isin(trials.index)].rename(columns=SCORE).merge(flat, left_on="trial", right_index=True)
-    primary = rows["test_metric"] == rows["metric"]
+    primary = (rows["scored_metric"] == rows["metric"]) & (rows["split"] == TEST)
     kept = [np.asarray(values, np.float32) if own else None for values, own in zip(rows["replicates"], primary, strict=True)]
     replicates = pa.array(kept, pa.list_(pa.float32()))
     table = pa.Table.from_pandas(rows.drop(columns="replicates"), preserve_index=False).append_column("replicates", replicates)

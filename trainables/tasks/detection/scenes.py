@@ -12,7 +12,7 @@ from trainables.tasks.detection.boxes import Truth
 
 
 def street_objects() -> Source:
-    """The embedded data set: 300 training, 40 validation and 80 test scenes of 96x128 pixels."""
+    """The embedded data set: 300 training, 120 validation and 80 test scenes of 96x128 pixels."""
     return scenes_source("street_objects", scenes.OBJECTS, (300, 120, 80), objects, mix=scenes.STREET_WITH_DOGS)
 
 

@@ -14,7 +14,7 @@ PERSON = scenes.OBJECTS.index("person")
 
 
 def street_people() -> Source:
-    """The embedded data set: 300 training, 40 validation and 80 test scenes of 96x128 pixels."""
+    """The embedded data set: 300 training, 120 validation and 80 test scenes of 96x128 pixels."""
     return scenes_source("street_people", ("person",), (300, 120, 80), people, mix=scenes.PEOPLE)
 
 
