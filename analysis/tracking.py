@@ -76,6 +76,10 @@ def _asking(tracking_uri: str) -> Iterator[MlflowClient]:
         raise ValueError(f"MLflow at {tracking_uri} failed: {' '.join(str(error).split())[:300]}") from error
 
 
+BESIDE = ("schedule.", "withheld")
+"""Parameters, by their first letters, that distinguish trainings as hyper-parameters do; older runs have none."""
+
+
 def _runs(client: MlflowClient, experiment: str) -> list[Run]:
     """All finished trials of the final stage, in the order in which they started."""
     runs: list[Run] = []
@@ -120,7 +124,7 @@ def _trial(client: MlflowClient, run: Run) -> dict[str, Any]:
             "parents": json.loads(tags["parents"]),
             "baseline": tags["baseline"],
             "control": tags["control"],
-            "hyper": _named(params, "hyper."),
+            "hyper": _named(params, "hyper.") | {name: params[name] for name in sorted(params) if name.startswith(BESIDE)},
             "numerics": _named(params, "numerics."),
             "data_fingerprint": tags["data_fingerprint"],
             "codec_identity": json.loads(tags["codec_identity"]),

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Hyper = Mapping[str, bool | int | float | str | tuple[float, ...]]
 
@@ -39,6 +39,49 @@ class Budget:
     """torch.compile: faster after minutes of compilation at each start."""
 
 
+class Compressed(NamedTuple):
+    """A codec at a level, e.g. `Compressed("jpeg", 75)`."""
+
+    codec: str
+    """Name, or `package.module:NAME`."""
+    level: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """A recipe with other numbers."""
+
+    recipe: str
+    """Name of the recipe: one on a codec, or one on clean imagery."""
+    shape: Hyper = field(default_factory=dict)
+    """Fields of the recipe's schedule that differ, e.g. `{"clean": 0.25}`."""
+    hyper: Hyper = field(default_factory=dict)
+    """Hyper-parameters that differ from the budget's, those for retraining included."""
+    control: str | None = None
+    """Control, a variant or a recipe; None: the recipe's own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Screening:
+    """Chooses recipes on validation over a few seeds; the best then run with fresh seeds, which alone are tested.
+
+    With s screening seeds, the final seeds are s, s + 1, ...; they have baselines and controls of their own.
+    """
+
+    candidates: tuple[str, ...]
+    """Patterns of the cells that compete, within each architecture and codec."""
+    reference: str = "uniform"
+    """Recipe that always runs with the fresh seeds, beside the best."""
+    seeds: int = 3
+    """Number of screening seeds."""
+    best: int = 2
+    """Number of candidates that go on."""
+    fresh: int = 10
+    """Number of final seeds."""
+    finalists: str | None = None
+    """A file that an earlier launch wrote: its choice is taken and nothing is screened."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Space:
     """The architectures, recipes, codecs and data that a study varies."""
@@ -58,6 +101,16 @@ class Space:
     them."""
     validation: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """Levels of a codec at which every epoch is validated, in addition to clean: a short list, the same for all recipes."""
+    variants: Mapping[str, Variant] = field(default_factory=dict)
+    """Recipes with other numbers, by the names of their cells: `half-5` is the cell `segnet/jpeg/half-5`."""
+    withheld: float = 0.0
+    """Share of the training split's groups that no cell trains on. Schedules that adapt are measured on them and need some."""
+    source: Compressed | None = None
+    """What all imagery passes first, clean included; None: imagery as distributed."""
+    screening: Screening | None = None
+    """None: every cell runs with the same seeds."""
+    longest: int | None = None
+    """Largest number of epochs of any training, for a first try; None: as the budgets say."""
     seeds: int = 1
     threads: int = 1
     """CPU threads per trial; figures repeat bit for bit only at equal thread counts."""

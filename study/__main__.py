@@ -56,6 +56,19 @@ def _parser() -> argparse.ArgumentParser:
         made.add_argument("space", metavar="SPACE", help=f"search space: {', '.join(SPACES)}, or your own as package.module:NAME")
         made.add_argument("patterns", metavar="PATTERN", nargs="*", help="cells to select, e.g. 'segnet/jpeg/*' (default: all)")
         with_data(made)
+        made.add_argument(
+            "--also",
+            action="append",
+            default=[],
+            metavar="PATTERN",
+            help="add cells that the space leaves out, e.g. 'segnet/jpeg/ramp'",
+        )
+        made.add_argument(
+            "--epochs",
+            type=_count,
+            metavar="N",
+            help="train for at most N epochs, for a first try; the study is then named SPACE-N-epochs",
+        )
         made.add_argument("--seeds", type=_count, metavar="N", help="run every cell with seeds 0..N-1")
         made.add_argument(
             "--baseline",
@@ -91,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
         made.add_argument("--gpus", type=_natural, metavar="N", help="GPUs offered to Ray (default: all)")
         return made
 
-    verb("list", _list, "list tasks, architectures, codecs with ladders, recipes, data sets and search spaces")
+    verb("list", _list, "list tasks, architectures, codecs with ladders, schedules, recipes, data sets and search spaces")
     plan = stored(
         over_cells(verb("plan", _plan, "dry run: trials, disk use, and what is done, running, failed (and why) or missing"))
     )
@@ -142,12 +155,15 @@ def _planned(options: argparse.Namespace) -> Plan:
         seeds=options.seeds,
         data=options.data,
         baselines=options.baseline,
+        also=options.also,
+        epochs=options.epochs,
         storage=Folder.at(options.storage),
     )
 
 
 def _plan(options: argparse.Namespace) -> int:
     plan = _planned(options)
+    plan.grow()
     encoded = disk(plan)
     if options.json:
         head = {"schema": SCHEMA, "search_space": plan.space.name, "storage": plan.storage.uri, "store": encoded}
@@ -158,6 +174,7 @@ def _plan(options: argparse.Namespace) -> int:
         return 0
     with Live(console=console, auto_refresh=False) as live:
         while True:
+            plan.grow()
             rows = plan_rows(plan)
             live.update(plan_text(plan, rows, encoded), refresh=True)
             if all(row["state"] in {"done", "failed", "no data"} for row in rows):

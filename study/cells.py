@@ -5,8 +5,9 @@ nothing here.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from typing import Any
 
 from search_spaces import SPACES, Budget, Space
 from trainables import (
@@ -15,13 +16,17 @@ from trainables import (
     Codec,
     Condition,
     Fusion,
+    Hyper,
     Recipe,
+    combined,
     find_architecture,
     find_codec,
     find_dataset,
     find_named,
     identity,
+    recipes,
     recipes_of,
+    shaped,
     suggestion,
 )
 
@@ -34,6 +39,9 @@ class Cell:
     reference: str
     """The architecture as the space names it: a name, or `package.module:NAME`."""
     recipe: Recipe
+    """How its network is made, named as the cell is."""
+    table: Recipe
+    """The recipe of the table: the same, except in a variant, which renames and reshapes it."""
     dataset: str
     """The data set as the space names it."""
     budget: Budget
@@ -44,6 +52,10 @@ class Cell:
     """Test conditions: clean, and the ladder of every codec that the space trains the architecture with."""
     validation: tuple[Condition, ...] = ()
     """Conditions that each epoch is validated under."""
+    shape: Hyper = field(default_factory=dict)
+    """Fields of the schedule that a variant replaces."""
+    hyper: Hyper = field(default_factory=dict)
+    """Hyper-parameters that a variant replaces."""
 
     @property
     def name(self) -> str:
@@ -63,8 +75,11 @@ def find_target(name: str) -> Space | Architecture:
     return found
 
 
-def space_cells(space: Space) -> list[Cell]:
-    """Every cell of a space, in the order of the tables. Raises ValueError where the space names something that does not exist."""
+def possible_cells(space: Space) -> list[Cell]:
+    """Every cell of a space's architectures, codecs and variants, those that the space leaves out included.
+
+    They have no conditions yet. Raises ValueError where the space names something that does not exist.
+    """
     ladders = space_ladders(space)
     references: dict[str, str] = {}
     cells = []
@@ -82,20 +97,61 @@ def space_cells(space: Space) -> list[Cell]:
         validation = [Condition(codec=name, level=level) for name in applicable for level in space.validation.get(name, ())]
         for name in (None, *applicable):
             ladder = ladders[name] if name else ()
-            cells += [
-                Cell(
+            for recipe in recipes_of(architecture, name, ladder):
+                cell = Cell(
                     architecture=architecture,
                     reference=reference,
                     recipe=recipe,
+                    table=recipe,
                     dataset=dataset,
                     budget=budget,
                     codec=find_codec(name) if name else None,
                     ladder=ladder,
                     validation=(CLEAN, *validation),
                 )
-                for recipe in recipes_of(architecture, name, ladder)
-            ]
-    return _with_conditions(select(cells, space.cells), ladders)
+                cells.append(cell)
+            cells += _variants(space, cells[-1])
+    _check_variants(space, cells)
+    return cells
+
+
+def space_cells(space: Space) -> list[Cell]:
+    """The cells of a space, in the order of the tables. Raises ValueError where the space names something that does not exist."""
+    return _with_conditions(select(possible_cells(space), space.cells), space_ladders(space))
+
+
+def _variants(space: Space, beside: Cell) -> list[Cell]:
+    """The cells of a space's variants, for the architecture and codec of another cell."""
+    own = {recipe.name: recipe for recipe in recipes(beside.recipe.codec, beside.ladder)}
+    cells = []
+    for name, variant in space.variants.items():
+        if variant.recipe not in own:
+            continue
+        table = own[variant.recipe]
+        try:
+            made = replace(shaped(table, variant.shape), name=name, control=variant.control or table.control)
+        except ValueError as error:
+            raise ValueError(f"search space {space.name}: variant {name!r}: {error}") from error
+        numbers: dict[str, Any] = {}
+        if isinstance(beside.architecture, Architecture):  # a fusion has neither: its streams have
+            numbers = {"shape": variant.shape, "hyper": variant.hyper}
+        both = zip(combined(beside.architecture, [made]), combined(beside.architecture, [table]), strict=True)
+        cells += [replace(beside, recipe=recipe, table=original, **numbers) for recipe, original in both]
+    return cells
+
+
+def _check_variants(space: Space, cells: Sequence[Cell]) -> None:
+    """Raise ValueError for a variant of an unknown recipe, one named as a recipe is, or one with an unknown control."""
+    known = list(dict.fromkeys(cell.table.name for cell in cells if isinstance(cell.architecture, Architecture)))
+    for name, variant in space.variants.items():
+        of = f"search space {space.name}: variant {name!r}"
+        if name in known or not name or set(name) & set("/*?[] "):
+            raise ValueError(f"{of}: name it otherwise: a recipe's name, an empty one and the characters /*?[] are taken")
+        if variant.recipe not in known:
+            raise ValueError(f"{of}: unknown recipe {variant.recipe!r}; {suggestion(variant.recipe, known)}")
+        controls = [*known, *space.variants]
+        if variant.control is not None and variant.control not in controls:
+            raise ValueError(f"{of}: unknown control {variant.control!r}; {suggestion(variant.control, controls)}")
 
 
 def space_ladders(space: Space) -> dict[str, tuple[int, ...]]:
@@ -138,10 +194,18 @@ def _with_conditions(cells: Sequence[Cell], ladders: dict[str, tuple[int, ...]])
     return [replace(cell, conditions=conditions[cell.architecture.name]) for cell in cells]
 
 
-def select(cells: Sequence[Cell], patterns: Sequence[str]) -> list[Cell]:
-    """Cells that match any pattern; all cells without patterns. Raises ValueError for a pattern that matches none."""
+def select(cells: Sequence[Cell], patterns: Sequence[str], beyond: Space | None = None) -> list[Cell]:
+    """Cells that match any pattern; all cells without patterns.
+
+    Raises ValueError for a pattern that matches none, which says so where it matches a cell that the space `beyond` leaves out.
+    """
     for pattern in patterns:
         if not any(fnmatchcase(cell.name, pattern) for cell in cells):
+            if beyond and any(fnmatchcase(cell.name, pattern) for cell in possible_cells(beyond)):
+                raise ValueError(
+                    f"pattern {pattern!r} matches cells that exist and that search space {beyond.name} leaves out: "
+                    f"add --also {pattern!r} to run them"
+                )
             raise ValueError(f"pattern {pattern!r} matches no cell; {suggestion(pattern, [cell.name for cell in cells])}")
     return [cell for cell in cells if not patterns or any(fnmatchcase(cell.name, pattern) for pattern in patterns)]
 

@@ -12,7 +12,7 @@ from search_spaces import SPACES
 from study.cells import space_cells
 from study.lock import holder
 from study.plan import Entry, Plan, earlier_trials, predicted_bytes, store_needs
-from trainables import ARCHITECTURES, CODECS, DATASETS, default_store, find_dataset, recipes
+from trainables import ARCHITECTURES, CODECS, DATASETS, default_store, drawing, find_dataset, recipes, schedules
 
 SCHEMA = 1
 FEW = 7
@@ -30,6 +30,7 @@ def listing() -> dict[str, Any]:
             for name, value in ARCHITECTURES.items()
         ],
         "codecs": [{"codec": name, "ladder": codec.levels} for name, codec in CODECS.items()],
+        "schedules": _schedules(),
         "recipes": [
             {
                 "recipe": recipe.name,
@@ -52,6 +53,21 @@ def listing() -> dict[str, Any]:
             for name, space in SPACES.items()
         ],
     }
+
+
+def _schedules() -> list[dict[str, Any]]:
+    """Each kind of schedule once, drawn over the first codec's ladder."""
+    codec = next(iter(CODECS.values()))
+    kinds = {type(schedule): (name, schedule) for name, schedule in reversed(list(schedules(codec, codec.levels).items()))}
+    return [
+        {
+            "schedule": name,
+            "summary": (schedule.__doc__ or "").splitlines()[0],
+            "over_time": drawing(schedule).over_time,
+            "marginal": drawing(schedule).marginal,
+        }
+        for name, schedule in reversed(list(kinds.values()))
+    ]
 
 
 def listing_text(listed: Mapping[str, Any]) -> Group:
@@ -129,7 +145,8 @@ def plan_text(plan: Plan, rows: Sequence[Row], encoded: Mapping[str, Any]) -> Gr
     for row in rows:
         epochs = "?" if row["epochs"] is None else f"{row['epochs_done']}/{row['epochs']}"
         scores = f"{row['scores_done']}/{len(row['scores'])}"
-        table.add_row(row["cell"], str(row["seed"]), row["data_set"], epochs, scores, row["state"], row["trial"] or "")
+        seed = str(row["seed"]) if row["stage"] == "final" else f"{row['seed']} {row['stage']}"
+        table.add_row(row["cell"], seed, row["data_set"], epochs, scores, row["state"], row["trial"] or "")
     reasons = {
         f"{row['cell']} seed {row['seed']}: {row['reason']}" if row["state"] == "failed" else row["reason"]
         for row in rows
@@ -139,6 +156,10 @@ def plan_text(plan: Plan, rows: Sequence[Row], encoded: Mapping[str, Any]) -> Gr
     count = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     takes = f"about {decimal(encoded['predicted_bytes'])} of at most {decimal(encoded['limit_bytes'])} in {encoded['root']}"
     lines = [*sorted(reasons), f"{len(rows)} trials: {count}", f"encoded imagery: {takes}"]
+    screened = [row["state"] for row in rows if row["stage"] == "screening"]
+    if screened:
+        follows = "; final trials not known yet" if plan.growth.more(plan) else ""
+        lines.append(f"screening {screened.count('done')} of {len(screened)} trials{follows}")
     unscored = sum(row["trained"] and row["state"] != "done" for row in rows)
     if unscored:
         lines.append(f"{unscored} trained networks lack scores: they are scored, not trained again")

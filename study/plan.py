@@ -4,18 +4,21 @@ An entry is (cell, stage, seed, number). Its trial is resolved once its hyper-pa
 plan may gain entries and hyper-parameters while it runs: see `Growth`.
 """
 
+import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal, NamedTuple, Protocol
 
-from search_spaces import Budget, Space
+from search_spaces import Budget, Screening, Space
 from study.cells import Cell, parents_of, select, sibling, space_cells, with_needs
 from study.flags import read_baseline_flags, read_data_flags
 from trainables import (
     CLEAN,
     FORMAT,
+    Adapting,
     Architecture,
     Condition,
     Derived,
@@ -32,15 +35,20 @@ from trainables import (
     TrialFolder,
     View,
     digest_of,
+    find_codec,
     find_dataset,
     identity_of,
+    recompressed,
     shaped,
     smallest_ladder,
     suggestion,
+    withheld,
     without_defaults,
 )
 
 TRIALS, WEIGHTS = "trials", "weights"
+CHOICE = 1
+"""Format of the file that names the finalists of a screening."""
 """Folders of a storage: trials, and the weights files that trials start from."""
 RANDOM = "none"
 SHAPE = "schedule."
@@ -78,16 +86,20 @@ class Entry:
     @property
     def conditions(self) -> tuple[Condition, ...]:
         """Conditions that the trained network is scored under."""
-        return self.cell.conditions if self.stage == "final" else ()
+        return () if self.stage == "search" else self.cell.conditions
 
     @property
     def views(self) -> tuple[View, ...]:
         """What the trained network is scored on: every condition of each split."""
         return tuple(View(split, condition) for split in self.splits for condition in self.conditions)
 
+    @property
+    def stage_words(self) -> list[str]:
+        """The stage in names of trials, with the number of a search trial; empty for the final stage."""
+        return {"final": [], "screening": ["screening"], "search": [f"search {self.number}"]}[self.stage]
+
     def __str__(self) -> str:
-        search = f" {self.stage} {self.number}" if self.stage != "final" else ""
-        return f"{self.cell.name} seed {self.seed}{search}"
+        return " ".join([f"{self.cell.name} seed {self.seed}", *self.stage_words])
 
 
 class Growth(Protocol):
@@ -114,6 +126,155 @@ class Fixed:
 
     def hyper(self, plan: "Plan", entry: Entry) -> Hyper | None:  # noqa: ARG002
         return {}
+
+
+@dataclass(kw_only=True)
+class Builder:
+    """Makes entries with those they need, each once."""
+
+    every: Sequence[Cell]
+    own: Mapping[str, tuple[str, Path]]
+    """A user's own baselines, as digest and file, by architecture."""
+    initial: Mapping[str, tuple[str, Path | None]]
+    """Initial weights of the other baselines, by architecture."""
+    made: dict[tuple[str, int, Stage], Entry] = field(default_factory=dict)
+
+    def entry(self, cell: Cell, seed: int, stage: Stage = "final") -> Entry:
+        """The entry of a cell; final ones with their baseline and control, screening ones with their parents alone."""
+        imported = cell.architecture.name in self.own and not cell.recipe.parents
+        seed = 0 if imported else seed  # one network, whatever the seeds of its children
+        known = self.made.get((cell.name, seed, stage))
+        if known is not None:
+            return known
+        final = stage == "final"
+        parents = tuple(self.entry(parent, seed, stage) for parent in parents_of(cell, self.every))
+        baseline, control = (
+            self.entry(sibling(cell, name, self.every), seed) if name and final else None
+            for name in (cell.recipe.baseline, cell.recipe.control)
+        )
+        entry = Entry(
+            cell=cell,
+            seed=seed,
+            stage=stage,
+            initial=RANDOM if parents else (self.own if imported else self.initial)[cell.architecture.name][0],
+            imported=imported,
+            parents=parents,
+            baseline=baseline,
+            control=control,
+            splits=("val", "test") if final else ("val",),
+        )
+        return self.made.setdefault((cell.name, seed, stage), entry)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contest:
+    """The candidates of one architecture and codec, and the reference that always goes on."""
+
+    name: str
+    """Architecture and codec, e.g. `segnet/jpeg`."""
+    candidates: tuple[Cell, ...]
+    reference: Cell
+
+
+@dataclass(kw_only=True)
+class Screened:
+    """The growth of a plan with screening: once a contest is decided, its best candidates and the reference get fresh seeds."""
+
+    screening: Screening
+    space: str
+    contests: Sequence[Contest]
+    builder: Builder
+    _ranked: dict[str, list[tuple[str, float]]] = field(default_factory=dict)
+    """Cells and mean validation of each contest that is decided, best first."""
+
+    def entries(self, plan: "Plan") -> Sequence[Entry]:
+        """The final entries of every contest that is decided, parents first."""
+        first, wanted = self.screening.seeds, dict[str, Entry]()
+        for contest in self.contests:
+            best = self.finalists(plan, contest)
+            for seed in range(first, first + self.screening.fresh) if best else ():
+                for cell in (contest.reference, *(cell for cell in contest.candidates if cell.name in best)):
+                    wanted |= {str(each): each for each in _lineage(self.builder.entry(cell, seed))}
+        return sorted(wanted.values(), key=_precedence)
+
+    def more(self, plan: "Plan") -> bool:
+        """Whether a contest is open."""
+        return not all(self.finalists(plan, contest) for contest in self.contests)
+
+    def hyper(self, plan: "Plan", entry: Entry) -> Hyper | None:  # noqa: ARG002
+        """Nothing beside the budget's."""
+        return {}
+
+    def screened(self, contest: Contest) -> list[Entry]:
+        """The screening entries of a contest's candidates."""
+        return [self.builder.entry(cell, seed, "screening") for seed in range(self.screening.seeds) for cell in contest.candidates]
+
+    def finalists(self, plan: "Plan", contest: Contest) -> list[str]:
+        """Names of the cells that go on; empty while the contest is open."""
+        if self.screening.finalists:
+            return _read_finalists(self.screening.finalists, contest)
+        if contest.name not in self._ranked:
+            entries = self.screened(contest)
+            if any(plan.state(entry) != "done" for entry in entries):
+                return []
+            self._ranked[contest.name] = _ranking(plan, entries)
+        return [name for name, _ in self._ranked[contest.name][: self.screening.best]]
+
+    def write(self, plan: "Plan") -> None:
+        """Write the contests that are decided beside the trials, for `Screening.finalists` of a later launch elsewhere."""
+        decided = {contest.name: best for contest in self.contests if (best := self.finalists(plan, contest))}
+        if decided and not self.screening.finalists:
+            record = {"format": CHOICE, "space": self.space, "finalists": decided, "validation": self._ranked}
+            plan.storage.write(f"screening-{self.space}.json", json.dumps(record, indent=1).encode())
+
+
+def _ranking(plan: "Plan", entries: Sequence[Entry]) -> list[tuple[str, float]]:
+    """Cells by the primary metric on validation, a mean over clean, the ladder and the seeds; best first, then by name."""
+    values: dict[str, list[float]] = {}
+    for entry in entries:
+        folder, metric = plan.folder(entry), entry.cell.architecture.task.metric
+        records = folder.scores(entry.conditions, "val") if folder else []
+        values.setdefault(entry.cell.name, []).extend(record["metrics"][metric] for record in records)
+    task = entries[0].cell.architecture.task
+    sign = 1 if task.metrics[task.metric] == "min" else -1
+    means = {name: fmean(of_cell) for name, of_cell in values.items()}
+    return sorted(means.items(), key=lambda found: (sign * found[1], found[0]))
+
+
+def _read_finalists(path: str, contest: Contest) -> list[str]:
+    """The cells that a file of an earlier launch chose for a contest. Raises ValueError where it does not say."""
+    try:
+        record = json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"finalists {path}: cannot be read ({error}); give the file that a screening wrote") from error
+    if not isinstance(record, dict) or record.get("format") != CHOICE or contest.name not in record.get("finalists", {}):
+        raise ValueError(f"finalists {path}: chooses nothing for {contest.name}; give the file that its screening wrote")
+    chosen, known = record["finalists"][contest.name], [cell.name for cell in contest.candidates]
+    for name in chosen:
+        if name not in known:
+            raise ValueError(f"finalists {path}: {name!r} is no candidate; {suggestion(name, known)}")
+    return list(chosen)
+
+
+def _contests(screening: Screening, chosen: Sequence[Cell], every: Sequence[Cell]) -> list[Contest]:
+    """The contests that any chosen cell takes part in, each whole: a pattern cannot leave a competitor out."""
+    candidates: dict[str, list[Cell]] = {}
+    for cell in select(every, screening.candidates):
+        candidates.setdefault(cell.name.rpartition("/")[0], []).append(cell)
+    names = dict.fromkeys(cell.name.rpartition("/")[0] for cell in chosen)
+    return [
+        Contest(name=name, candidates=tuple(cells), reference=sibling(cells[0], screening.reference, every))
+        for name, cells in candidates.items()
+        if name in names
+    ]
+
+
+def _lineage(entry: Entry) -> Iterator[Entry]:
+    """An entry after its parents, baseline and control."""
+    for other in (*entry.parents, entry.baseline, entry.control):
+        if other is not None:
+            yield from _lineage(other)
+    yield entry
 
 
 @dataclass(kw_only=True)
@@ -203,23 +364,35 @@ def resolve(space: Space, entry: Entry, hyper: Hyper, parents: Sequence[Trial], 
     for an unknown name.
     """
     cell, budget = entry.cell, budget_of(entry.cell)
-    shape = {name.removeprefix(SHAPE): value for name, value in hyper.items() if name.startswith(SHAPE)}
-    recipe = shaped(cell.recipe, shape)
+    more = {name.removeprefix(SHAPE): value for name, value in hyper.items() if name.startswith(SHAPE)}
+    recipe = shaped(cell.recipe, more)
+    if isinstance(recipe.schedule, Adapting) and not space.withheld:
+        raise ValueError(
+            f"{cell.name}: its schedule adapts to images withheld from training and search space {space.name} withholds none: "
+            "set Space.withheld, e.g. to 0.1"
+        )
     chosen: dict[str, Any] = {}
     epochs = 0
     if isinstance(cell.architecture, Architecture):
         own = {name: value for name, value in hyper.items() if not name.startswith(SHAPE)}
-        value = hyper_of(cell.architecture, {**budget.hyper, **own})
+        value = hyper_of(cell.architecture, {**budget.hyper, **cell.hyper, **own})
         chosen = without_defaults(value)
         if recipe.schedule is not None and not entry.imported:
             epochs = _epochs(space, cell, budget, value.batch_size, source)
-    seen = [recipe.condition(level) for level in recipe.levels]
+    try:
+        identities = tuple(identity_of(recipe.condition(level)) or "" for level in recipe.levels if level is not None)
+    except ValueError as error:
+        raise ValueError(f"{cell.name} trains at a level that is not possible: {error}") from error
+    trains = bool(recipe.levels) and not entry.imported
     return Trial(
         architecture=cell.reference,
-        recipe=recipe.name,
+        recipe=cell.table.name,
         codec=recipe.codec,
-        ladder=smallest_ladder(cell.architecture, cell.recipe, cell.ladder),
-        shape=shape,
+        ladder=smallest_ladder(cell.architecture, cell.table, cell.ladder),
+        shape={**cell.shape, **more},
+        withheld=space.withheld if trains else 0.0,
+        source_codec=space.source and space.source.codec,
+        source_level=space.source and space.source.level,
         dataset=cell.dataset,
         fingerprint=source.fingerprint if source else "",
         seed=entry.seed,
@@ -229,7 +402,7 @@ def resolve(space: Space, entry: Entry, hyper: Hyper, parents: Sequence[Trial], 
         initial=entry.initial,
         numerics=Numerics(precision=budget.precision, channels_last=budget.channels_last, compiled=budget.compiled),
         parents=tuple(parent.key for parent in parents),
-        identities=tuple(identity_of(condition) or "" for condition in seen if condition != CLEAN),
+        identities=identities,
         architecture_revision=cell.architecture.revision,
         recipe_revision=recipe.revision,
     )
@@ -257,11 +430,14 @@ def budget_of(cell: Cell) -> Budget:
 def _epochs(space: Space, cell: Cell, budget: Budget, batch_size: int, source: Source | None) -> int:
     if (budget.epochs is None) == (budget.iterations is None):
         raise ValueError(f"search space {space.name}: the budget of {cell.architecture.name} needs epochs or iterations, not both")
-    if budget.epochs is not None:
-        return budget.epochs
-    if source is None or budget.iterations is None:
+    if budget.iterations is None:
+        epochs = budget.epochs or 0
+    elif source is None:
         return 0
-    return math.ceil(budget.iterations / max(1, len(source.train.names) // batch_size))
+    else:
+        items = len(source.train.names) - len(withheld(source.train.groups, space.withheld))
+        epochs = math.ceil(budget.iterations / max(1, items // batch_size))
+    return epochs if space.longest is None else min(epochs, space.longest)
 
 
 def make_plan(
@@ -271,55 +447,56 @@ def make_plan(
     seeds: int | None = None,
     data: Sequence[str] = (),
     baselines: Sequence[str] = (),
+    also: Sequence[str] = (),
+    epochs: int | None = None,
     storage: Folder,
 ) -> Plan:
     """Plan a space, or the cells that match patterns, with the parents and controls they need.
 
+    `also` are patterns of cells that the space leaves out and that join it. `epochs` shortens every training to at most that many
+    and the study's name then says so.
     `baselines` are files of trained weights, `WEIGHTS` or `ARCHITECTURE=WEIGHTS`, that take the place of trained baselines. Raises
     ValueError in one line for an unknown name, a pattern that matches nothing, an unknown hyper-parameter or a missing file.
     """
     chosen, paths = read_data_flags(data, space.data.values())
-    space = replace(space, data={**space.data, **chosen})
+    space = replace(space, data={**space.data, **chosen}, cells=(*space.cells, *also))
+    if epochs is not None:
+        space = replace(space, name=f"{space.name}-{epochs}-epochs", longest=epochs)
     every = space_cells(space)
-    wanted = with_needs(select(every, patterns), every)
-    sources, no_data = _open({cell.dataset for cell in wanted}, paths)
+    chosen_cells = select(every, patterns, beyond=space)
+    wanted = with_needs(chosen_cells, every)
+    sources, no_data = _open({cell.dataset for cell in wanted}, paths, source_condition(space))
+    for source in sources.values():
+        try:
+            withheld(source.train.groups, space.withheld)
+        except ValueError as error:
+            raise ValueError(f"search space {space.name}: {source.name}: {error}") from error
     own = {name: (digest_of(path), path) for name, path in read_baseline_flags(baselines, wanted).items()}
     initial = {cell.architecture.name: _initial(space, cell) for cell in wanted if cell.architecture.name not in own}
-    entries: dict[tuple[str, int], Entry] = {}
-
-    def entry(cell: Cell, seed: int) -> Entry:
-        imported = cell.architecture.name in own and not cell.recipe.parents
-        seed = 0 if imported else seed  # one network, whatever the seeds of its children
-        known = entries.get((cell.name, seed))
-        if known is not None:
-            return known
-        parents = tuple(entry(parent, seed) for parent in parents_of(cell, every))
-        baseline, control = (
-            entry(sibling(cell, name, every), seed) if name else None for name in (cell.recipe.baseline, cell.recipe.control)
-        )
-        made = Entry(
-            cell=cell,
-            seed=seed,
-            initial=RANDOM if parents else (own if imported else initial)[cell.architecture.name][0],
-            imported=imported,
-            parents=parents,
-            baseline=baseline,
-            control=control,
-        )
-        return entries.setdefault((cell.name, seed), made)
-
+    builder = Builder(every=every, own=own, initial=initial)
+    growth: Growth = Fixed()
+    if space.screening:
+        screening = space.screening if seeds is None else replace(space.screening, fresh=seeds)
+        contests = _contests(screening, chosen_cells, every)
+        growth = Screened(screening=screening, space=space.name, contests=contests, builder=builder)
+        for contest in contests if not screening.finalists else ():
+            growth.screened(contest)
+        contesting = with_needs([cell for contest in contests for cell in (*contest.candidates, contest.reference)], every)
+        names = {cell.name for cell in contesting}
+        wanted = with_needs([cell for cell in chosen_cells if cell.name not in names], every)
     for seed in range(space.seeds if seeds is None else seeds):
         for cell in wanted:
-            entry(cell, seed)
+            builder.entry(cell, seed)
     weights = {digest: path for digest, path in (*own.values(), *initial.values()) if path}
     plan = Plan(
         space=space,
-        entries=sorted(entries.values(), key=_precedence),
+        entries=sorted(builder.made.values(), key=_precedence),
         storage=storage,
         paths=paths,
         sources=sources,
         no_data=no_data,
         weights=weights,
+        growth=growth,
     )
     for each in plan.entries:  # unknown hyper-parameters are an error of the plan, not of the launch
         plan.trial(each)
@@ -340,13 +517,32 @@ def _initial(space: Space, cell: Cell) -> tuple[str, Path | None]:
     return digest_of(Path(initial)), Path(initial)
 
 
-def _open(names: Iterable[str], paths: Mapping[str, Path]) -> tuple[dict[str, Source], dict[str, str]]:
-    """Open data sets by name; for those that cannot be opened, the reason."""
+def source_condition(space: Space) -> Condition:
+    """What all imagery of a space passes first; clean: nothing.
+
+    Raises ValueError for an unknown codec, a level outside its range, and a codec of clips for stills or the reverse.
+    """
+    if space.source is None:
+        return CLEAN
+    of, condition = f"search space {space.name}: source", Condition(codec=space.source.codec, level=space.source.level)
+    codec = find_codec(space.source.codec)
+    try:
+        identity_of(condition)
+    except ValueError as error:
+        raise ValueError(f"{of}: {error}") from error
+    others = [name for name in space.codecs if find_codec(name).clips != codec.clips]
+    if others:
+        raise ValueError(f"{of} {condition} does not encode what {others[0]} encodes: give stills and clips a space each")
+    return condition
+
+
+def _open(names: Iterable[str], paths: Mapping[str, Path], compressed: Condition) -> tuple[dict[str, Source], dict[str, str]]:
+    """Open data sets by name, after a condition's codec; for those that cannot be opened, the reason."""
     sources: dict[str, Source] = {}
     no_data: dict[str, str] = {}
     for name in sorted(names):
         try:
-            sources[name] = find_dataset(name).source(paths.get(name))
+            sources[name] = recompressed(find_dataset(name).source(paths.get(name)), compressed)
         except ValueError as error:
             no_data[name] = str(error)
     return sources, no_data
@@ -375,7 +571,7 @@ def store_needs(plan: Plan) -> dict[str, Needs]:
             read |= {("val", condition) for condition in cell.validation}
         kinds: set[Derived | None] = {None}  # derived data are computed from the frames, which are stored too
         if isinstance(cell.architecture, Architecture):
-            kinds.add(cell.architecture.inputs.derive(hyper_of(cell.architecture, budget_of(cell).hyper)))
+            kinds.add(cell.architecture.inputs.derive(hyper_of(cell.architecture, {**budget_of(cell).hyper, **cell.hyper})))
         of_data |= {(*each, derived) for each in read for derived in kinds}
     return {name: frozenset(of_data) for name, of_data in needs.items()}
 

@@ -32,8 +32,7 @@ def run_name(entry: Entry) -> str:
     cell = entry.cell
     several = len({condition.codec for condition in entry.conditions} - {None}) > 1
     codec = [cell.codec.name] if several and cell.codec else []
-    search = [f"{entry.stage} {entry.number}"] if entry.stage != "final" else []
-    return " · ".join([cell.recipe.name, *codec, cell.architecture.name, f"s{entry.seed}", *search])
+    return " · ".join([cell.recipe.name, *codec, cell.architecture.name, f"s{entry.seed}", *entry.stage_words])
 
 
 def trial_params(entry: Entry, trial: Trial) -> dict[str, Any]:
@@ -44,11 +43,13 @@ def trial_params(entry: Entry, trial: Trial) -> dict[str, Any]:
         "architecture": architecture.name,
         "task": architecture.task.name,
         "codec": codec_name(trial.codec),
-        "recipe": trial.recipe,
+        "recipe": entry.cell.recipe.name,
         "dataset": find_dataset(trial.dataset).name,
         "seed": trial.seed,
         "epochs": trial.epochs,
         "initial": trial.initial,
+        **({"withheld": trial.withheld} if trial.withheld else {}),
+        **({"source": str(trial.source)} if trial.source_codec else {}),
         **{f"hyper.{name}": value for name, value in hyper.items()},
         **{f"schedule.{name}": value for name, value in trial.shape.items()},
         **{f"numerics.{name}": value for name, value in asdict(trial.numerics).items()},
@@ -91,6 +92,7 @@ def trial_metrics(entry: Entry, folder: TrialFolder) -> Iterator[Value]:
         time, epoch = milliseconds(record["time"]), record["epoch"]
         values = {f"train/{name}": value for name, value in record["losses"].items()}
         values |= _validation(record["validation"])
+        values |= {f"schedule/{each['level'] or 'clean'}": each["share"] for each in record.get("schedule", ())}
         values |= {"seconds": record["seconds"], "waiting": record["waiting"]}
         for name, value in values.items():
             yield Value(name, value, time, epoch)

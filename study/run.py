@@ -21,7 +21,7 @@ from rich.console import Console
 
 from study.cluster import Resources, connected, need
 from study.lock import alone
-from study.plan import Entry, Plan
+from study.plan import Entry, Plan, Screened
 from study.progress import Progress
 from study.reporter import Reporter
 from study.searcher import PlanSearcher
@@ -73,6 +73,8 @@ def run(plan: Plan, *, tracking_uri: str, resources: Resources, console: Console
                     received = _tune(plan, reporter, resources, console, reasons)
             except (RayError, TuneError, ConnectionError) as error:
                 lost = f"Ray was lost: {str(error).strip().splitlines()[0][:300]}"
+    if isinstance(plan.growth, Screened):
+        plan.growth.write(plan)
     failed, missing = {}, {}
     for entry in plan.entries:
         if plan.state(entry) == "done":

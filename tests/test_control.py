@@ -11,7 +11,8 @@ import pytest
 from search_spaces import SPACES
 from trainables import ARCHITECTURES, CODECS, DATASETS, Architecture, Frames, Recipe, Workload
 from trainables.contracts import Size
-from trainables.engine.conformance import First, plain
+from trainables.data.subset import Subset
+from trainables.engine.conformance import plain
 from trainables.engine.loading import EpochSampler, loader, samples
 from trainables.recipes.schedules import Clean, Constant
 
@@ -54,13 +55,13 @@ def workload(architecture: Architecture) -> Workload:
     budget = SPACES["demo"].budgets.get(architecture.name)
     hyper = replace(architecture.hyper, **(budget.hyper if budget else {}))
     augmented = {name: True for name in ("flip",) if hasattr(hyper, name)}
-    few: dict[str, Any] = {"train": First(source.train, ITEMS)}
+    few: dict[str, Any] = {"train": Subset(source.train, range(ITEMS))}
     return Workload(architecture=architecture, hyper=replace(hyper, batch_size=BATCH, **augmented), data=replace(source, **few))
 
 
 def epoch(of: Workload, recipe: Recipe, number: int) -> list[Any]:
     """The training examples of one epoch, as plain values."""
-    sampler = EpochSampler(ITEMS, BATCH, recipe, epochs=2, key=(3, 1))
+    sampler = EpochSampler(range(ITEMS), BATCH, recipe, epochs=2, key=(3, 1))
     sampler.epoch = number
     return [plain(batch.examples) for batch in loader(samples(of, "train"), sampler, of.runtime)]
 

@@ -27,7 +27,7 @@ ORDER = {
         *("estimands", "paper", "results", "tracking", "recovery", "words", "provenance", "figures", "page", "published", "report"),
         "",
     ),
-    "search_spaces": ("space", "demo", "paper", "real", ""),
+    "search_spaces": ("space", "demo", "paper", "real", "schedules", "dose", "transfer", "offset", "augmentation", ""),
 }
 """The rooms of each package from bottom to top; the empty name is the package itself. A room imports only from rooms below it."""
 

@@ -23,7 +23,7 @@ def recipe(schedule: Schedule) -> Recipe:
 def batches(
     schedule: Schedule = UNIFORM, *, items: int = 20, epochs: int = 4, epoch: int = 0, key: tuple[int, int] = (5, 1)
 ) -> list[list[Draw]]:
-    sampler = EpochSampler(items, 6, recipe(schedule), epochs=epochs, key=key)
+    sampler = EpochSampler(range(items), 6, recipe(schedule), epochs=epochs, key=key)
     sampler.epoch = epoch
     return list(sampler)
 
@@ -37,12 +37,12 @@ def test_the_same_key_gives_the_same_batches() -> None:
 
 
 def test_iterating_twice_gives_the_same_batches() -> None:
-    sampler = EpochSampler(20, 6, recipe(UNIFORM), epochs=4, key=(5, 1))
+    sampler = EpochSampler(range(20), 6, recipe(UNIFORM), epochs=4, key=(5, 1))
     assert list(sampler) == list(sampler)
 
 
 def test_an_epoch_does_not_depend_on_earlier_epochs_being_drawn() -> None:
-    sampler, drawn = EpochSampler(20, 6, recipe(UNIFORM), epochs=4, key=(5, 1)), []
+    sampler, drawn = EpochSampler(range(20), 6, recipe(UNIFORM), epochs=4, key=(5, 1)), []
     for epoch in range(4):
         sampler.epoch = epoch
         drawn.append(list(sampler))
@@ -62,7 +62,7 @@ def test_an_epoch_draws_every_item_where_batches_divide_the_split() -> None:
 
 def test_every_batch_is_full_and_the_sampler_knows_their_number() -> None:
     assert [len(batch) for batch in batches()] == [6, 6, 6]
-    assert len(EpochSampler(20, 6, recipe(UNIFORM), epochs=1, key=(0, 0))) == 3
+    assert len(EpochSampler(range(20), 6, recipe(UNIFORM), epochs=1, key=(0, 0))) == 3
 
 
 def test_each_epoch_leaves_out_different_items() -> None:
@@ -118,16 +118,16 @@ def test_progress_is_the_completed_fraction_of_the_training() -> None:
 
 def test_a_batch_larger_than_the_split_is_refused_with_both_numbers() -> None:
     with pytest.raises(ValueError, match=r"^batch_size 12 exceeds the 11 items of the training split: lower batch_size$"):
-        EpochSampler(11, 12, recipe(Clean()), epochs=1, key=(0, 0))
+        EpochSampler(range(11), 12, recipe(Clean()), epochs=1, key=(0, 0))
 
 
 def test_a_recipe_without_a_schedule_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match="recipe fused has no schedule: it does not train"):
-        EpochSampler(12, 4, Recipe(name="fused"), epochs=1, key=(0, 0))
+        EpochSampler(range(12), 4, Recipe(name="fused"), epochs=1, key=(0, 0))
 
 
 def test_evaluation_draws_every_item_once_in_order_without_augmentation() -> None:
-    drawn = evaluation_draws(7, 3, AT_10)
+    drawn = evaluation_draws(range(7), 3, AT_10)
     assert drawn == [[Draw(i, AT_10, None) for i in part] for part in ((0, 1, 2), (3, 4, 5), (6,))]
 
 
@@ -156,7 +156,7 @@ def test_an_unknown_codec_is_refused_when_an_item_is_read(workload: Workload) ->
 
 def read(workload: Workload, *, keep_frames: int = 0, paired: bool = False) -> list[Batch]:
     """The training batches of two epochs."""
-    sampler = EpochSampler(len(workload.data.train.names), 4, recipe(UNIFORM), epochs=2, key=(1, 0))
+    sampler = EpochSampler(range(len(workload.data.train.names)), 4, recipe(UNIFORM), epochs=2, key=(1, 0))
     parts = loader(samples(workload, "train", keep_frames=keep_frames, paired=paired), sampler, workload.runtime)
     found: list[Batch] = []
     for sampler.epoch in range(2):
@@ -165,14 +165,14 @@ def read(workload: Workload, *, keep_frames: int = 0, paired: bool = False) -> l
 
 
 def drawn_by_read() -> list[Draw]:
-    sampler, found = EpochSampler(12, 4, recipe(UNIFORM), epochs=2, key=(1, 0)), list[Draw]()
+    sampler, found = EpochSampler(range(12), 4, recipe(UNIFORM), epochs=2, key=(1, 0)), list[Draw]()
     for sampler.epoch in range(2):
         found += [draw for batch in sampler for draw in batch]
     return found
 
 
 def test_only_the_first_items_return_their_frames(workload: Workload) -> None:
-    found = list(loader(samples(workload, "train", keep_frames=3), evaluation_draws(12, 5, AT_10), Runtime()))
+    found = list(loader(samples(workload, "train", keep_frames=3), evaluation_draws(range(12), 5, AT_10), Runtime()))
     frames = [each for batch in found for each in batch.frames]
     assert len(frames) == 3
     for index, each in enumerate(frames):

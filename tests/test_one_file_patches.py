@@ -29,7 +29,7 @@ class Late:
 
 
 def schedules(''',
-    '"uniform": Uniform(ladder=ladder)}': '"uniform": Uniform(ladder=ladder), "late": Late(ladder=ladder)}',
+    '"uniform": Uniform(ladder=ladder),': '"uniform": Uniform(ladder=ladder),\n        "late": Late(ladder=ladder),',
 }
 
 STILL_CODEC = {

@@ -362,7 +362,7 @@ def test_the_published_network_trains_and_predicts_at_a_reduced_size(tmp_path: P
     losses = learner.update(training.examples)
     assert all(torch.isfinite(loss) for loss in losses.values())
     assert not torch.equal(before, learner.network.state_dict()["fields.5.0.weight"])
-    (test,) = loader(samples(workload, "test"), evaluation_draws(3, 3, CLEAN), Runtime())
+    (test,) = loader(samples(workload, "test"), evaluation_draws(range(3), 3, CLEAN), Runtime())
     with torch.inference_mode():
         found = learner.predict(test.examples)
     assert [len(each) for each in found] == [len(THRESHOLDS)] * 3

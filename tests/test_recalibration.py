@@ -8,7 +8,7 @@ from torch import nn
 
 from trainables import CODECS, Frames, Recipe, Workload, find_recipe, recalibrate
 from trainables.contracts import Weights
-from trainables.engine.conformance import First
+from trainables.data.subset import Subset
 
 EXACT = 1e-5
 
@@ -71,20 +71,20 @@ def test_equal_levels_and_seeds_give_equal_statistics_and_others_give_others(wor
 
 
 @dataclass(frozen=True)
-class Darkened(First):
+class Darkened(Subset):
     """A split in which one image is darkened."""
 
     at: int
 
     def frames(self, index: int) -> Frames:
-        return self.whole.frames(index) // (2 if index == self.at else 1)
+        return super().frames(index) // (2 if index == self.at else 1)
 
 
 @pytest.mark.parametrize(("place", "dropped"), [(0, False), (9, False), (10, True), (11, True)])
 def test_the_last_incomplete_batch_is_dropped(workload: Workload, place: int, dropped: bool) -> None:
     weights, recipe = fresh(workload), recalibrated_at(workload, 5)
     fives = replace(workload, hyper=replace(workload.hyper, batch_size=5))
-    dark = Darkened(workload.data.train, 12, at=int(np.random.default_rng(3).permutation(12)[place]))
+    dark = Darkened(workload.data.train, range(12), at=int(np.random.default_rng(3).permutation(12)[place]))
     darkened = replace(fives, data=replace(workload.data, train=dark))
     before, after = (recalibrate(each, recipe, weights, seed=3) for each in (fives, darkened))
     assert same_weights(before, after) is dropped

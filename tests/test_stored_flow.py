@@ -300,7 +300,7 @@ def test_figures_are_the_same_with_and_without_a_store(store: Store) -> None:
 def test_figures_show_frames_although_the_network_sees_flow(store: Store) -> None:
     workload = Workload(architecture=TWO_STREAM_MOTION, hyper=HYPER, data=few(), runtime=Runtime(store=store))
     items = samples(workload, "test", keep_frames=1)
-    (batch,) = loader(items, evaluation_draws(2, 2, Condition(codec="h264", level=30)), Runtime())
+    (batch,) = loader(items, evaluation_draws(range(2), 2, Condition(codec="h264", level=30)), Runtime())
     assert [frames.shape for frames in batch.frames] == [(6, 48, 64, 3)]
     assert tuple(batch.examples["clip"].shape) == (2, 2, 6, *SIZE)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from trainables.codecs import CODECS, find_codec, identity, identity_of
 from trainables.contracts import (
     CLEAN,
+    Adapting,
     Architecture,
     Codec,
     Condition,
@@ -33,12 +34,15 @@ from trainables.contracts import (
 )
 from trainables.data.files import MissingFilesError, fingerprint, read_rgb
 from trainables.data.inspection import Reading, read_items, recompressing
-from trainables.data.splitting import by_blocks, by_hash
+from trainables.data.recompressed import recompressed
+from trainables.data.splitting import by_blocks, by_hash, withheld
 from trainables.engine.runtime import Runtime, torch_devices
 from trainables.engine.workload import Workload
 from trainables.lookup import find_in, find_named, is_reference, launched_from, suggestion
 from trainables.networks.initial import digest_of, examine, file_of
-from trainables.recipes.recipes import find_recipe, recipes, recipes_of, shaped, smallest_ladder
+from trainables.recipes.drawing import drawing
+from trainables.recipes.recipes import combined, find_recipe, recipes, recipes_of, shaped, smallest_ladder
+from trainables.recipes.schedules import schedules
 from trainables.store.imagery import Store, default_store
 from trainables.tasks import ARCHITECTURES, DATASETS, find_architecture, find_dataset
 from trainables.trials.storage import Folder
@@ -65,6 +69,7 @@ __all__ = [
     "CODECS",
     "DATASETS",
     "FORMAT",
+    "Adapting",
     "Architecture",
     "Codec",
     "Condition",
@@ -98,8 +103,10 @@ __all__ = [
     "Workload",
     "by_blocks",
     "by_hash",
+    "combined",
     "default_store",
     "digest_of",
+    "drawing",
     "evaluate",
     "examine",
     "file_of",
@@ -121,13 +128,16 @@ __all__ = [
     "recalibrate",
     "recipes",
     "recipes_of",
+    "recompressed",
     "recompressing",
+    "schedules",
     "shaped",
     "smallest_ladder",
     "suggestion",
     "torch_devices",
     "train",
     "try_out",
+    "withheld",
     "without_defaults",
 ]
 

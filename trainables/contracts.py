@@ -151,6 +151,22 @@ class Schedule(Protocol):
         """Level of one sample at `progress` in [0, 1) of the training; None leaves the sample clean."""
 
 
+@runtime_checkable
+class Adapting(Schedule, Protocol):
+    """A schedule that changes after each epoch, by its errors on a withheld slice of the training split."""
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """The only field that changes during a training; a checkpoint stores it."""
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Probability of each of `levels` in the coming epoch."""
+
+    def after(self, errors: Mapping[int | None, float]) -> "Adapting":
+        """The schedule of the next epoch, from the error at each of `levels`: 0 as on clean imagery, 1 everything lost."""
+
+
 class Pair(NamedTuple):
     """One batch at the schedule's levels and the same items clean, under the same augmentation."""
 
@@ -417,6 +433,8 @@ class Epoch:
     """Means over the epoch's steps."""
     validation: Mapping[Condition, Mapping[str, float]]
     """Each metric on the validation split, under each validation condition."""
+    shares: Mapping[int | None, float] | None = None
+    """Probability of each level in this epoch, for a schedule that adapts."""
     seconds: float
     waiting: float
     """Fraction of the training time spent waiting for data, 0..1."""

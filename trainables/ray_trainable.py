@@ -17,6 +17,7 @@ from ray import tune
 
 from trainables.codecs import find_codec
 from trainables.contracts import Architecture, Condition, Epoch, Fusion, Recipe, Score, Source, SplitName, View, Weights
+from trainables.data.recompressed import recompressed
 from trainables.engine.evaluation import Measuring, fuse, scoring
 from trainables.engine.loading import over_processes
 from trainables.engine.recalibration import recalibrate
@@ -125,7 +126,7 @@ def _train(job: Job, folder: TrialFolder, workload: Workload, recipe: Recipe) ->
 
 def _record(epoch: Epoch) -> Result:
     """One epoch as plain values."""
-    return {
+    record: Result = {
         "epoch": epoch.number,
         "losses": dict(epoch.losses),
         "validation": [
@@ -136,12 +137,15 @@ def _record(epoch: Epoch) -> Result:
         "waiting": epoch.waiting,
         "time": now(),
     }
+    if epoch.shares is not None:
+        record["schedule"] = [{"level": level, "share": share} for level, share in epoch.shares.items()]
+    return record
 
 
 def _keep(job: Job, folder: TrialFolder, weights: Weights, history: list[Result]) -> None:
     """End a training: write what it leaves, then the manifest that says so. A search trial keeps no weights."""
     folder.write_json("history.json", history)
-    if job.trial.stage == "final":
+    if job.trial.stage != "search":
         folder.write_state("weights.pt", {"weights": dict(weights), "trial": job.trial.to_json()})
     folder.seal()
     folder.folder.remove("state.pt")
@@ -218,6 +222,7 @@ def _workload(job: Job, architecture: Architecture, data: Source) -> Workload:
         architecture=architecture,
         hyper=type(architecture.hyper)(**hyper),
         data=data,
+        withheld=job.trial.withheld,
         numerics=job.trial.numerics,
         runtime=_runtime(job),
     )
@@ -225,7 +230,7 @@ def _workload(job: Job, architecture: Architecture, data: Source) -> Workload:
 
 def _data(job: Job) -> Source:
     """The data set of a job. Raises ValueError where this node holds other data than the launch planned with."""
-    data = _source(job.trial.dataset, job.data)
+    data = _source(job.trial.dataset, job.data, job.trial.source)
     if data.fingerprint != job.trial.fingerprint:
         where = f"{socket.gethostname()} at {job.data}" if job.data else socket.gethostname()
         raise ValueError(
@@ -236,9 +241,9 @@ def _data(job: Job) -> Source:
 
 
 @lru_cache(maxsize=1)
-def _source(dataset: str, path: str | None) -> Source:
+def _source(dataset: str, path: str | None, compressed: Condition) -> Source:
     """An opened data set, kept for the next trial in this process: it is read-only."""
-    return find_dataset(dataset).source(None if path is None else Path(path))
+    return recompressed(find_dataset(dataset).source(None if path is None else Path(path)), compressed)
 
 
 def _runtime(job: Job) -> Runtime:

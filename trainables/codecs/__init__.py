@@ -7,6 +7,7 @@ when it is used.
 
 from trainables.codecs.identity import identity
 from trainables.codecs.probe import probe
+from trainables.codecs.spacing import Spacing, spaced, spacing_of
 from trainables.codecs.stills import Jpeg
 from trainables.codecs.video import H264
 from trainables.contracts import Codec, Condition
@@ -14,7 +15,7 @@ from trainables.lookup import find_named
 
 CODECS: dict[str, Codec] = {codec.name: codec for codec in (Jpeg(), H264)}
 
-__all__ = ["CODECS", "find_codec", "identity", "identity_of", "probe"]
+__all__ = ["CODECS", "Spacing", "find_codec", "identity", "identity_of", "probe", "spaced", "spacing_of"]
 
 
 def find_codec(name: str) -> Codec:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from trainables.codecs.spacing import Spacing
 from trainables.contracts import Frames, Size
 
 
@@ -28,6 +29,7 @@ class PillowStill:
     options: tuple[tuple[str, Any], ...] = ()
     """Further arguments of `save`, as (name, hashable value)."""
     clips: ClassVar[bool] = False
+    spacing: ClassVar[Spacing] = "geometric"
 
     def encode(self, frames: Frames, level: int) -> bytes:
         """Compress one still (1, H, W, 3). Raises ValueError for a level outside `allowed` and for other frames."""
@@ -70,6 +72,7 @@ class Jpeg:
     levels: tuple[int, ...] = (95, 75, 50, 15, 10, 5)
     shown: tuple[int, ...] = (15, 10)
     clips: ClassVar[bool] = False
+    spacing: ClassVar[Spacing] = "geometric"
 
     def encode(self, frames: Frames, level: int) -> bytes:
         """Compress one still (1, H, W, 3). Raises ValueError for a quality outside 1..100 and for other frames."""

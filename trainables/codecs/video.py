@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
+from trainables.codecs.spacing import Spacing
 from trainables.contracts import Frames, Size
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class PyAVClip:
     parameters: tuple[tuple[str, str | int], ...] = ()
     """The library's own parameters, as (name, value). FFmpeg ignores names that the library does not know."""
     clips: ClassVar[bool] = True
+    spacing: ClassVar[Spacing] = "linear"
 
     def encode(self, frames: Frames, level: int) -> bytes:
         """Compress (T, H, W, 3). Raises ValueError for a CRF outside `allowed` and for other frames."""

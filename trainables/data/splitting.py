@@ -53,6 +53,25 @@ def by_hash(names: Sequence[str]) -> Parts:
     return train, val, test
 
 
+def withheld(groups: Sequence[str], share: float) -> tuple[int, ...]:
+    """Indices of the items of whole groups that are withheld from training: that share of the groups, at least one, by hash.
+
+    The choice depends on the groups' names alone, not on their order. None are withheld for a share of 0. Raises ValueError for a
+    share outside 0..1, and where no group would remain.
+    """
+    if not 0 <= share < 1:
+        raise ValueError(f"withheld is {share}: give a share of the training groups, at least 0 and below 1")
+    if not share:
+        return ()
+    # The salt keeps the choice independent of a split by the hash of the same names.
+    ranked = sorted(set(groups), key=lambda group: hashlib.sha256(f"withheld {group}".encode()).digest())
+    count = max(1, round(share * len(ranked)))
+    if count >= len(ranked):
+        raise ValueError(f"withheld is {share}: of {len(ranked)} training groups none remains; lower it")
+    chosen = set(ranked[:count])
+    return tuple(index for index, group in enumerate(groups) if group in chosen)
+
+
 def held_out(names: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Split training names into training and validation, both sorted: the 5 % with the lowest hashes, at least one, validate."""
     ranked = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())

@@ -8,13 +8,13 @@ import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from trainables.contracts import CLEAN, Architecture, Frames, Learner, Recipe, Source, Split, SplitName
+from trainables.contracts import CLEAN, Architecture, Learner, Recipe, Source, SplitName
+from trainables.data.subset import Subset
 from trainables.engine.loading import Batch, EpochSampler, evaluation_draws, loader, samples
 from trainables.engine.runtime import Runtime
 from trainables.engine.workload import Workload
@@ -23,31 +23,6 @@ from trainables.recipes.schedules import Clean
 BATCH = 2
 ITEMS = 2 * BATCH
 ON_CLEAN = Recipe(name="clean", schedule=Clean())
-
-
-@dataclass(frozen=True)
-class First:
-    """The first items of a split."""
-
-    whole: Split
-    count: int
-
-    @property
-    def names(self) -> Sequence[str]:
-        return self.whole.names[: self.count]
-
-    @property
-    def groups(self) -> Sequence[str]:
-        return self.whole.groups[: self.count]
-
-    def frames(self, index: int) -> Frames:
-        return self.whole.frames(index)
-
-    def target(self, index: int) -> Any:
-        return self.whole.target(index)
-
-    def files(self, index: int) -> tuple[Path, ...]:
-        return self.whole.files(index)
 
 
 @dataclass(frozen=True)
@@ -64,7 +39,7 @@ class Bench:
                 raise ValueError(
                     f"{source.name}: split {part} has fewer than {ITEMS} items; trying {architecture.name} needs {ITEMS}"
                 )
-        parts: dict[str, Any] = {part: First(source.split(part), ITEMS) for part in ("train", "val", "test")}
+        parts: dict[str, Any] = {part: Subset(source.split(part), range(ITEMS)) for part in ("train", "val", "test")}
         return cls(
             Workload(
                 architecture=architecture, hyper=replace(hyper, batch_size=BATCH), data=replace(source, **parts), runtime=Runtime()
@@ -91,11 +66,11 @@ class Bench:
 
     def training(self, seed: int = 0) -> list[Batch]:
         """The batches of one training epoch."""
-        return self._read("train", EpochSampler(ITEMS, BATCH, ON_CLEAN, epochs=1, key=(seed, 0)))
+        return self._read("train", EpochSampler(range(ITEMS), BATCH, ON_CLEAN, epochs=1, key=(seed, 0)))
 
     def test(self) -> list[Batch]:
         """The test items, with their frames."""
-        return self._read("test", evaluation_draws(ITEMS, BATCH, CLEAN))
+        return self._read("test", evaluation_draws(range(ITEMS), BATCH, CLEAN))
 
     def _read(self, split: SplitName, batches: Any) -> list[Batch]:
         return list(loader(samples(self.workload, split, keep_frames=ITEMS), batches, self.workload.runtime))

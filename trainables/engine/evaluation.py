@@ -123,22 +123,31 @@ def metrics(score: Scoring, statistics: Sequence[Any]) -> dict[str, float]:
     return {name: float(values[0]) for name, values in score(statistics, once).items()}
 
 
-def measure(workload: Workload, learner: Learner, split: SplitName, condition: Condition, *, pictures: int = 0) -> Measured:
-    """Run a network over a whole split under one condition, drawing the first `pictures` items."""
-    *_, measured = measuring(workload, learner, split, condition, pictures=pictures)
+def measure(
+    workload: Workload, learner: Learner, split: SplitName, condition: Condition, *, items: Sequence[int] | None = None
+) -> Measured:
+    """Run a network over a split, or over the items at some indices, under one condition."""
+    *_, measured = measuring(workload, learner, split, condition, items=items)
     return measured
 
 
 def measuring(
-    workload: Workload, learner: Learner, split: SplitName, condition: Condition, *, pictures: int = 0
+    workload: Workload,
+    learner: Learner,
+    split: SplitName,
+    condition: Condition,
+    *,
+    items: Sequence[int] | None = None,
+    pictures: int = 0,
 ) -> Iterator[Measured]:
-    """`measure`, yielding the results so far after each batch."""
+    """`measure`, drawing the first `pictures` items of the split and yielding the results so far after each batch."""
     architecture, runtime = workload.architecture, workload.runtime
-    items = samples(workload, split, keep_frames=pictures)
-    draws = evaluation_draws(len(items.split.names), workload.hyper.batch_size, condition)
+    read = samples(workload, split, keep_frames=pictures)
+    chosen = range(len(read.split.names)) if items is None else items
+    draws = evaluation_draws(chosen, workload.hyper.batch_size, condition)
     learner.network.eval()
     measured = Measured()
-    for batch in loader(items, draws, runtime):
+    for batch in loader(read, draws, runtime):
         with torch.inference_mode(), computing(workload.numerics, runtime.device):
             predictions = learner.predict(batch.examples)
         measured.statistics.extend(architecture.task.statistics(predictions, batch.examples, workload.data))

@@ -64,36 +64,39 @@ class EpochSampler(Sampler[list[Draw]]):
     Drops the last incomplete batch (different items in each epoch): batch norm on a few stray items would add noise.
     """
 
-    def __init__(self, items: int, batch_size: int, recipe: Recipe, *, epochs: int, key: tuple[int, int]) -> None:
-        """`key` is (seed, generation). Raises ValueError for a recipe without a schedule, or a batch larger than the split."""
+    def __init__(self, items: Sequence[int], batch_size: int, recipe: Recipe, *, epochs: int, key: tuple[int, int]) -> None:
+        """`items` are indices in the training split, `key` is (seed, generation). `schedule` may be replaced between epochs.
+
+        Raises ValueError for a recipe without a schedule, or a batch larger than the split.
+        """
         if recipe.schedule is None:
             raise ValueError(f"recipe {recipe.name} has no schedule: it does not train")
-        if items < batch_size:
-            raise ValueError(f"batch_size {batch_size} exceeds the {items} items of the training split: lower batch_size")
+        if len(items) < batch_size:
+            raise ValueError(f"batch_size {batch_size} exceeds the {len(items)} items of the training split: lower batch_size")
         self.items, self.batch_size, self.recipe, self.epochs, self.key = items, batch_size, recipe, epochs, key
         self.schedule = recipe.schedule
         self.epoch = 0
 
     def __len__(self) -> int:
-        return self.items // self.batch_size
+        return len(self.items) // self.batch_size
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        order = np.random.default_rng((*self.key, self.epoch, ORDER_STREAM)).permutation(self.items)
+        order = np.random.default_rng((*self.key, self.epoch, ORDER_STREAM)).permutation(len(self.items))
         for batch in range(len(self)):
             places = range(batch * self.batch_size, (batch + 1) * self.batch_size)
-            yield [self._draw(place, int(order[place])) for place in places]
+            yield [self._draw(place, self.items[order[place]]) for place in places]
 
     def _draw(self, place: int, index: int) -> Draw:
-        progress = (self.epoch + place / self.items) / self.epochs
+        progress = (self.epoch + place / len(self.items)) / self.epochs
         rng = np.random.default_rng((*self.key, self.epoch, SCHEDULE_STREAM, index))
         condition = self.recipe.condition(self.schedule.level(progress, rng))
         return Draw(index, condition, (*self.key, self.epoch, AUGMENTATION_STREAM, index))
 
 
-def evaluation_draws(items: int, batch_size: int, condition: Condition) -> list[list[Draw]]:
-    """Every item once, in order, under one condition."""
-    draws = [Draw(index, condition, None) for index in range(items)]
-    return [draws[start : start + batch_size] for start in range(0, items, batch_size)]
+def evaluation_draws(items: Sequence[int], batch_size: int, condition: Condition) -> list[list[Draw]]:
+    """Every item once, in order, under one condition; `items` are indices in the split."""
+    draws = [Draw(index, condition, None) for index in items]
+    return [draws[start : start + batch_size] for start in range(0, len(draws), batch_size)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ def recalibrate(workload: Workload, recipe: Recipe, weights: Weights, *, seed: i
     batch norm, where the recipe does not apply.
     """
     architecture, runtime = workload.architecture, workload.runtime
-    learner = architecture.learner(workload.hyper, workload.data, 1, runtime.device)
+    learner = architecture.learner(workload.hyper, workload.trained, 1, runtime.device)
     load(architecture, learner.network, weights)
     norms = [module for module in learner.network.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
     if not norms:
@@ -32,9 +32,9 @@ def recalibrate(workload: Workload, recipe: Recipe, weights: Weights, *, seed: i
         norm.momentum = None  # a plain mean over the batches, whatever their order
         norm.train()
     items = samples(workload, "train")
-    count, size = len(items.split.names), workload.hyper.batch_size
+    count, size = len(workload.kept), workload.hyper.batch_size
     order = np.random.default_rng(seed).permutation(count).tolist()
-    draws = [Draw(index, recipe.condition(recipe.recalibrated_at), None) for index in order]
+    draws = [Draw(workload.kept[place], recipe.condition(recipe.recalibrated_at), None) for place in order]
     batches = [draws[start : start + size] for start in range(0, max(1, count - size + 1), size)]
     for batch in loader(items, batches, runtime):
         with torch.inference_mode(), computing(workload.numerics, runtime.device):

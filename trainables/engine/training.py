@@ -7,12 +7,13 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from trainables.contracts import CLEAN, Condition, Epoch, Learner, Recipe, Weights
+from trainables.contracts import CLEAN, Adapting, Condition, Epoch, Learner, Mode, Recipe, Schedule, View, Weights
 from trainables.engine.evaluation import measure, metrics
 from trainables.engine.loading import EpochSampler, loader, samples
 from trainables.engine.numerics import computing, deterministic, prepare
@@ -34,9 +35,10 @@ def train(
     """Train one network by a recipe, yielding after each epoch.
 
     `parents` are the weights it starts from, one per parent of the recipe; without parents it starts from `initial`, see
-    `initialise`. Each epoch is validated under the conditions in `validation`. `resume` is the `state` of the epoch to continue
-    after. Equal arguments give bit-identical figures per processor type, thread count and library versions, for any number of
-    workers.
+    `initialise`. Each epoch is validated under the conditions in `validation`. A schedule that adapts is also measured on the
+    withheld slice, on clean and at each of its levels, and the errors decide the next epoch's schedule. `resume` is the `state` of
+    the epoch to continue after. Equal arguments give bit-identical figures per processor type, thread count and library versions,
+    for any number of workers.
 
     Raises ValueError where parents do not match the recipe or initial weights are not available, FloatingPointError when a loss is
     not finite.
@@ -50,13 +52,17 @@ def train(
         raise ValueError(f"recipe {recipe.name} trains from {len(parents)} parents: training starts from at most one")
     deterministic()
     generation = len(parents)
-    sampler = EpochSampler(len(workload.data.train.names), workload.hyper.batch_size, recipe, epochs=epochs, key=(seed, generation))
+    schedule: Schedule = recipe.schedule
+    if isinstance(schedule, Adapting) and not workload.slice:
+        raise ValueError(f"recipe {recipe.name} adapts to a withheld slice of the training split: withhold a share of it")
+    sampler = EpochSampler(workload.kept, workload.hyper.batch_size, recipe, epochs=epochs, key=(seed, generation))
     _reseed(seed, generation, 0)
-    learner = architecture.learner(workload.hyper, workload.data, epochs * len(sampler), runtime.device)
+    learner = architecture.learner(workload.hyper, workload.trained, epochs * len(sampler), runtime.device)
     done = 0
     if resume is not None:
         learner.load_state_dict(resume["learner"])
         done = int(resume["epoch"])
+        schedule = _restored(schedule, resume)
     elif parents:
         learner.network.load_state_dict(dict(parents[0]))
     else:
@@ -66,18 +72,24 @@ def train(
     for number in range(done + 1, epochs + 1):
         started = time.perf_counter()
         _reseed(seed, generation, number)
-        sampler.epoch = number - 1
+        sampler.epoch, sampler.schedule = number - 1, schedule
         losses, waiting = _pass(learner, batches, workload)
         for name, value in losses.items():
             if not math.isfinite(value):
                 raise FloatingPointError(f"{architecture.name}: {name} is {value} in epoch {number}; lower the learning rate")
-        validated = {condition: _validation(workload, learner, condition) for condition in validation}
+        validated = {condition: _measured(workload, learner, View("val", condition)) for condition in validation}
         state = {"epoch": number, "learner": learner.state_dict()}
+        shares = None
+        if isinstance(schedule, Adapting):
+            shares = dict(zip(schedule.levels, schedule.shares, strict=True))
+            schedule = schedule.after(_errors(workload, learner, recipe))
+            state["schedule"] = schedule.weights
         seconds = time.perf_counter() - started
         yield Epoch(
             number=number,
             losses=losses,
             validation=validated,
+            shares=shares,
             seconds=seconds,
             waiting=waiting,
             weights=learner.network.state_dict(),
@@ -109,6 +121,37 @@ def _pass(learner: Learner, batches: Any, workload: Workload) -> tuple[dict[str,
     return losses, waited / (time.perf_counter() - started)
 
 
-def _validation(workload: Workload, learner: Learner, condition: Condition) -> dict[str, float]:
-    """Each metric on the validation split under one condition."""
-    return metrics(workload.architecture.task.score, measure(workload, learner, "val", condition).statistics)
+def _measured(workload: Workload, learner: Learner, view: View, items: Sequence[int] | None = None) -> dict[str, float]:
+    """Each metric on a split under one condition, or on some of its items."""
+    measured = measure(workload, learner, view.split, view.condition, items=items)
+    return metrics(workload.architecture.task.score, measured.statistics)
+
+
+def _restored(schedule: Schedule, resume: Mapping[str, Any]) -> Schedule:
+    """A schedule with the weights of a checkpoint, if it adapts."""
+    return replace(schedule, weights=tuple(resume["schedule"])) if isinstance(schedule, Adapting) else schedule  # type: ignore[type-var]
+
+
+def _errors(workload: Workload, learner: Learner, recipe: Recipe) -> dict[int | None, float]:
+    """The error on the withheld slice at each level of a recipe, see `relative_error`."""
+    task = workload.architecture.task
+
+    def score(level: int | None) -> float:
+        return _measured(workload, learner, View("train", recipe.condition(level)), workload.slice)[task.metric]
+
+    clean = score(None)
+    return {
+        level: 0.0 if level is None else relative_error(score(level), clean, task.metrics[task.metric]) for level in recipe.levels
+    }
+
+
+def relative_error(score: float, clean: float, mode: Mode) -> float:
+    """The part of the clean score that is lost, 0..1, comparable between tasks.
+
+    1 - score / clean where higher is better, 1 - clean / score where lower is better; 0 for a score no worse than on clean, and
+    where a clean score of 0 leaves nothing to lose. Raises ValueError for a score that is not a number.
+    """
+    if math.isnan(score) or math.isnan(clean):
+        raise ValueError(f"scores {score} and {clean} (clean) of the withheld slice are no numbers: withhold a larger share")
+    better, worse = (clean, score) if mode == "max" else (score, clean)
+    return min(1.0, max(0.0, 1 - worse / better)) if better > 0 else 0.0

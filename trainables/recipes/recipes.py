@@ -3,10 +3,11 @@
 The planner reads a recipe's parents, baseline and control, and knows no recipe by name.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from trainables.codecs import find_codec
 from trainables.contracts import Architecture, Fusion, Recipe
 from trainables.lookup import find_in, suggestion
 from trainables.recipes.schedules import Clean, schedules
@@ -22,7 +23,7 @@ def recipes(codec: str | None, ladder: tuple[int, ...] = ()) -> tuple[Recipe, ..
     if codec is None:
         return (BASELINE, CONTINUED)
     started = Recipe(name="", parents=(BASELINE.name,), baseline=BASELINE.name, control=CONTINUED.name, codec=codec)
-    retrained = [replace(started, name=name, schedule=schedule) for name, schedule in schedules(ladder).items()]
+    retrained = [replace(started, name=name, schedule=schedule) for name, schedule in schedules(find_codec(codec), ladder).items()]
     # Nothing is trained here, so the baseline itself is the control.
     recalibrated = [
         replace(started, name=f"recalibrated-{level}", control=BASELINE.name, recalibrated_at=level, revision=RECALIBRATED)
@@ -37,10 +38,15 @@ def recipes_of(architecture: Architecture | Fusion, codec: str | None = None, la
     `constant-40` fuses streams that were all retrained at 40; `constant-40-spatial` fuses the spatial stream retrained at 40 with
     the baselines of the others. Controls are fused in the same way: that of `constant-40-spatial` is `continued-spatial`.
     """
+    return combined(architecture, recipes(codec, ladder))
+
+
+def combined(architecture: Architecture | Fusion, of_networks: Sequence[Recipe]) -> tuple[Recipe, ...]:
+    """The recipes of an architecture from those of single networks: the same, or for a fusion the combinations of its streams."""
     if isinstance(architecture, Architecture):
-        return recipes(codec, ladder)
+        return tuple(of_networks)
     fusions = []
-    for recipe in recipes(codec, ladder):
+    for recipe in of_networks:
         for retrained in (None, *architecture.streams):
             if retrained and recipe == BASELINE:
                 continue
@@ -67,9 +73,18 @@ def find_recipe(architecture: Architecture | Fusion, name: str, codec: str | Non
 
 def smallest_ladder(architecture: Architecture | Fusion, recipe: Recipe, ladder: tuple[int, ...]) -> tuple[int, ...]:
     """The part of a ladder that a recipe depends on: `constant-10` gives (10,), so other rungs do not rename its trials."""
+
+    def suffice(levels: tuple[int, ...]) -> bool:
+        return any(other == recipe for other in recipes_of(architecture, recipe.codec, levels))
+
     used = tuple(level for level in ladder if level in recipe.seen)
-    found = {other.name: other for other in recipes_of(architecture, recipe.codec, used)}
-    return used if found.get(recipe.name) == recipe else ladder
+    if not used or not suffice(used):
+        return ladder
+    for level in used:  # a schedule between the ladder's ends may draw a rung by chance
+        fewer = tuple(other for other in used if other != level)
+        if fewer and suffice(fewer):
+            used = fewer
+    return used
 
 
 def shaped(recipe: Recipe, shape: Mapping[str, Any]) -> Recipe:

@@ -46,7 +46,8 @@ UNLISTED = frozenset({MANIFEST, "state.pt", "failure.json"})
 
 Plain = bool | int | float | str | Sequence[float] | None
 Hyper = Mapping[str, Plain]
-Stage = Literal["search", "final"]
+Stage = Literal["search", "screening", "final"]
+"""Search and screening trials never read the test split; search trials keep no weights."""
 
 
 def _names(of: type[Any]) -> set[str]:
@@ -86,6 +87,11 @@ class Trial:
     shape: Hyper = field(default_factory=dict)
     """Fields of the recipe's schedule that differ from the recipe's own."""
     stage: Stage = "final"
+    withheld: float = 0.0
+    """Share of the training split's groups that it does not train on."""
+    source_codec: str | None = None
+    """Codec by name, or `package.module:NAME`, that all imagery passes first, clean included; None: imagery as distributed."""
+    source_level: int | None = None
     epochs: int = 0
     hyper: Hyper = field(default_factory=dict)
     """Hyper-parameters that differ from the defaults of their dataclass."""
@@ -103,6 +109,11 @@ class Trial:
     def imported(self) -> bool:
         """Whether the network is a user's own: the weights of a file, without training."""
         return is_digest(self.initial) and not self.epochs
+
+    @property
+    def source(self) -> Condition:
+        """What all imagery passes first; clean: nothing."""
+        return Condition(codec=self.source_codec, level=self.source_level)
 
     @property
     def key(self) -> str:

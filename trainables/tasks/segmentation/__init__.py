@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trainables.contracts import Architecture, Dataset, Frames, Inputs, Learner, Source, Task
+from trainables.tasks.segmentation.augmentation import augmented
 from trainables.tasks.segmentation.data import camvid, street_scenes
 from trainables.tasks.segmentation.metrics import VOID, confusion, score
 
@@ -41,6 +42,12 @@ class SegNetHyper:
     predicted as void count as misses. None: every output is a class."""
     size: tuple[int, int] | None = None
     """(H, W) to which images and masks are resized after the codec; scores are computed at this size. None: native size."""
+    scale: tuple[float, float] = (1.0, 1.0)
+    """Range of the factor by which training images are scaled, then cropped or padded with void."""
+    colour: float = 0.0
+    """Largest relative change of brightness, contrast and saturation of training images."""
+    blur: float = 0.0
+    """Largest standard deviation of the Gaussian blur of training images, in pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +77,14 @@ def _example(frames: Frames, target: npt.NDArray[np.uint8], hyper: Any, rng: np.
         image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
         target = np.asarray(cv2.resize(target, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
     return {"image": np.ascontiguousarray(image.transpose(2, 0, 1)), "mask": target}
+
+
+def _augmented_example(frames: Frames, target: npt.NDArray[np.uint8], hyper: Any, rng: np.random.Generator | None) -> Any:
+    """Image (3, H, W) and mask (H, W), uint8; training examples are augmented as the hyper-parameters say."""
+    if rng is not None:
+        image, target = augmented(frames[0], target, hyper, rng)
+        frames = image[None]
+    return _example(frames, target, hyper, rng)
 
 
 def _mirrored_example(frames: Frames, target: npt.NDArray[np.uint8], hyper: Any, rng: np.random.Generator | None) -> Any:
@@ -148,7 +163,7 @@ SEGMENTATION = Task(
     picture=_picture,
 )
 
-INPUTS = Inputs(example=_example)
+INPUTS = Inputs(example=_augmented_example)
 
 SEGNET = Architecture(
     name="segnet",
